@@ -1,0 +1,244 @@
+# coro: asyncio's toolbox in C headers. `make` builds and tests; `make help` lists the rest.
+# Everything built lands in build/.
+
+HEADERS   := $(wildcard coro.h coro_sync.h coro_io.h)
+TESTS     := $(sort $(wildcard test/test_*.c))
+EXAMPLES  := $(sort $(wildcard examples/*.c))
+
+# Tests that are not C++: left out when a C++ compiler builds them.
+TESTS_C_ONLY :=
+
+# ---- variables -----------------------------------------------------------------------------------
+#: CC=gcc           the compiler: gcc, clang, g++, clang++, clang-19, ...
+#: STD=c11          the language: c11, c17, gnu11, c++20, ...
+#: OPT=-O1          the optimisation level
+#: SAN=none         asan (with ubsan), tsan, msan (clang), function (clang), valgrind, none
+#: MODE=inline      inline: every file has its copy of the code; shared: one file has it
+#: FILTER=word      only the tests whose names contain the word
+#: FLAGS=...        more compiler flags
+#: BITS=32          a 32-bit program
+#: WERROR=          warnings do not stop the build
+#: STRICT=1         a missing tool is a failure
+#: ROWS=text        only the rows of the matrix that contain the text
+#: PREFIX, DESTDIR  where install puts things
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+CXX_IN_USE := $(if $(findstring ++,$(CC) $(STD)),1)
+STD     ?= $(if $(CXX_IN_USE),c++20,c11)
+OPT     ?= -O1
+SAN     ?= none
+MODE    ?= inline
+FILTER  ?=
+FLAGS   ?=
+BITS    ?=
+WERROR  ?= -Werror
+STRICT  ?=
+PREFIX  ?= /usr/local
+DESTDIR ?=
+
+WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wcast-qual -Wimplicit-fallthrough \
+            -Wundef $(WERROR)
+
+SAN_none     :=
+SAN_asan     := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+SAN_tsan     := -fsanitize=thread
+SAN_msan     := -fsanitize=memory -fsanitize-memory-track-origins -fno-sanitize-recover=all
+SAN_function := -fsanitize=function,undefined -fno-sanitize-recover=all
+SAN_valgrind :=
+SAN_cover    := --coverage -fprofile-abs-path -DTEST_COVERAGE=1
+ifndef SAN_$(SAN)
+ifneq ($(origin SAN_$(SAN)),file)
+$(error SAN=$(SAN) is not one of none asan tsan msan function valgrind)
+endif
+endif
+ifeq ($(filter inline shared,$(MODE)),)
+$(error MODE=$(MODE) is neither inline nor shared)
+endif
+
+# Debian's gcc-multilib would remove every cross compiler, so the 64-bit headers' folder is named.
+BITS_32  := -m32 -isystem /usr/include/x86_64-linux-gnu
+LANGUAGE := $(if $(CXX_IN_USE),-x c++) -std=$(STD)
+COMPILE  := $(LANGUAGE) $(OPT) -g -I. -Itest -pthread $(WARNINGS) $(SAN_$(SAN)) \
+            $(BITS_$(BITS)) $(if $(filter shared,$(MODE)),-DCORO_SHARED) $(FLAGS)
+LINK     := -pthread $(SAN_$(SAN)) $(BITS_$(BITS)) \
+            $(if $(CXX_IN_USE),$(if $(findstring ++,$(CC)),,-lstdc++))
+
+# How a built program is started; and whether its times mean anything.
+RUN      := $(if $(filter valgrind,$(SAN)),valgrind -q --error-exitcode=99 --leak-check=full)
+TEST_ENV := TEST_FILTER='$(FILTER)' TEST_SLOW=$(if $(RUN),20,$(if $(filter none,$(SAN)),1,4)) \
+            $(if $(filter none,$(SAN)),$(if $(filter-out -O0,$(OPT)),TEST_TIMES=1))
+
+# A folder for each combination, so that they do not mix.
+CONFIG := $(subst /,_,$(subst $() $(),_,$(strip \
+            $(CC) $(STD) $(OPT) $(MODE) $(SAN) $(BITS) $(FLAGS) $(if $(WERROR),,warn))))
+B      := build/$(CONFIG)
+
+TESTS_HERE := $(if $(CXX_IN_USE),$(filter-out $(TESTS_C_ONLY),$(TESTS)),$(TESTS))
+SHARED_C   := $(if $(filter shared,$(MODE)),$(B)/implementation.c)
+TEST_OBJ   := $(TESTS_HERE:%.c=$(B)/%.o) $(B)/test/main.o $(SHARED_C:.c=.o)
+EXAMPLE_BIN := $(EXAMPLES:%.c=$(B)/%)
+
+# $(call need,tool): leaves the recipe's shell, saying so, when the tool is not there.
+need = command -v $(1) >/dev/null 2>&1 || { echo "skipped: no $(1)"; exit $(if $(STRICT),1,0); }
+have = test -e $(1) || { echo "skipped: no $(1)"; exit $(if $(STRICT),1,0); }
+
+.DELETE_ON_ERROR:
+.SECONDARY:
+.PHONY: test unit demo examples bench bench-core lint lint-examples tidy fail harness matrix size \
+        cover install clean help probe chip-cortexm chip-avr cover-report
+
+# ---- test ----------------------------------------------------------------------------------------
+
+# With a filter only the tests proper are meant.
+test: $(B)/tests ## build and run the tests, with what every machine has
+	@$(TEST_ENV) tools/tally.sh '$(RUN) $(B)/tests' $(if $(FILTER),, \
+	    'CC="$(CC)" CFLAGS="$(LANGUAGE)" test/harness.sh' tools/tidy.sh tools/fail.sh)
+
+unit: $(B)/tests ## the tests proper, without those of the tools
+	@$(if $(RUN),$(call need,$(firstword $(RUN)));) $(TEST_ENV) $(RUN) $(B)/tests
+
+harness: ## test the test harness and the tools themselves
+	@CC="$(CC)" CFLAGS="$(LANGUAGE)" test/harness.sh
+
+fail: ## programs that must not compile, in test/fail/, and what the compiler must say
+	@tools/fail.sh
+
+tidy: ## check the checkable part of the house style
+	@tools/tidy.sh
+
+# test/. so that a test file that went away goes away here, too.
+$(B)/tests: $(TEST_OBJ) test/.
+	@$(CC) $(TEST_OBJ) -o $@ $(LINK)
+
+$(B)/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	@$(CC) $(COMPILE) -MMD -MP -c $< -o $@
+
+$(B)/implementation.o: $(B)/implementation.c
+	@$(CC) $(COMPILE) -MMD -MP -c $< -o $@
+
+$(B)/implementation.c: Makefile $(HEADERS)
+	@mkdir -p $(@D)
+	@{ echo '#define CORO_IMPLEMENTATION'; printf '#include "%s"\n' $(HEADERS); } > $@
+
+# Can this compiler build and link with these flags at all? The matrix asks before it blames us.
+probe:
+	@mkdir -p $(B)
+	@echo 'int main(void) { return 0; }' > $(B)/probe.c
+	@$(CC) $(COMPILE) $(B)/probe.c -o $(B)/probe $(LINK)
+	@$(if $(RUN),command -v $(firstword $(RUN)) >/dev/null)
+
+# ---- examples ------------------------------------------------------------------------------------
+
+examples: $(EXAMPLE_BIN) ## build and run examples/*.c and compare with their `Output:`
+	@$(call have,examples); tools/expect.sh $(B) $(EXAMPLES)
+
+demo: $(if $(wildcard examples/demo.c),$(B)/examples/demo) ## the show
+	@$(call have,examples/demo.c); $(RUN) $(B)/examples/demo
+
+$(EXAMPLE_BIN): $(B)/%: $(B)/%.o $(SHARED_C:.c=.o)
+	@$(CC) $^ -o $@ $(LINK)
+
+# ---- measuring -----------------------------------------------------------------------------------
+
+bench: ## all benchmarks against their limits; 1 if a bar is missed
+	@$(call have,bench/run.py); $(call need,python3); python3 bench/run.py
+
+bench-core: ## the benchmarks of coro.h
+	@$(call have,bench/run.py); $(call need,python3); python3 bench/run.py --core
+
+size: ## bytes per task and of code, per target, against test/size.budget
+	@$(call have,test/size.c); STRICT=$(STRICT) tools/size.sh
+
+# One copy of the code (shared), so that a function that no test calls counts as not covered.
+cover: ## lines and branches covered, per header; annotated source in build/cover/
+	@$(call need,gcov); $(call need,python3); $(MAKE) --no-print-directory cover-report \
+	    CC=gcc STD=c11 OPT=-O0 MODE=shared SAN=cover
+
+cover-report: $(B)/tests
+	@find $(B) -name '*.gcda' -delete
+	@$(TEST_ENV) $(B)/tests
+	@python3 tools/cover.py $(B) $(HEADERS)
+
+# ---- checking users' files -----------------------------------------------------------------------
+
+lint: ## SRC=file.c: compile it with every trap sprung, and look for locals kept across an await
+	@$(if $(SRC),tools/lint.sh $(SRC),echo 'usage: make lint SRC=file.c'; exit 2)
+
+lint-examples:
+	@$(call have,examples); tools/lint.sh $(EXAMPLES)
+
+# ---- the matrix ----------------------------------------------------------------------------------
+
+# A row: compiler, standard, level, mode, sanitizer and further variables for `make unit`; or a
+# name, a colon, and the targets and variables for `make`.
+define MATRIX
+gcc      c11    -O2  inline  none
+gcc      c11    -O0  inline  asan
+gcc      gnu11  -O0  shared  asan
+gcc      c17    -O3  shared  none
+gcc      gnu11  -Os  inline  none
+gcc      c17    -O2  inline  asan
+clang    c11    -O0  inline  none
+clang    c17    -O3  inline  asan
+clang    gnu11  -Os  shared  none
+clang    gnu11  -O2  shared  asan
+g++      c++20  -O2  inline  none
+g++      c++20  -O0  shared  asan
+g++      c++20  -O3  shared  none
+clang++  c++20  -O0  inline  none
+clang++  c++20  -O2  inline  asan
+clang++  c++20  -Os  shared  none
+gcc      c11    -O2  inline  none      BITS=32
+gcc      gnu11  -O1  shared  asan      BITS=32
+gcc      c11    -O1  inline  tsan      FILTER=post
+clang    c11    -O1  shared  tsan      FILTER=post
+clang    c11    -O1  inline  msan
+clang-19 c11    -O1  inline  function
+gcc      c11    -O1  inline  valgrind
+Cortex-M: chip-cortexm
+AVR:      chip-avr
+fail:     fail
+lint:     lint-examples
+examples: examples CC=gcc OPT=-O2
+examples, clang, asan: examples CC=clang SAN=asan
+demo:     demo
+size:     size
+endef
+export MATRIX
+
+matrix: ## the tests over compilers, standards, levels, modes, sanitizers and chips
+	@MAKE='$(MAKE)' STRICT=$(STRICT) ROWS='$(ROWS)' tools/matrix.sh
+
+chip-cortexm:
+	@$(call have,test/chip/cortexm/run.sh); $(call need,arm-none-eabi-gcc); \
+	$(call need,qemu-system-arm); O=build/cortexm test/chip/cortexm/run.sh
+
+chip-avr:
+	@$(call have,test/chip/avr/run.sh); $(call need,avr-gcc); $(call need,simavr); \
+	O=build/avr test/chip/avr/run.sh
+
+# ---- the rest ------------------------------------------------------------------------------------
+
+VERSION = $(shell sed -n 's/^.*define CORO_VERSION  *"\([^"]*\)".*/\1/p' coro.h)
+
+install: ## PREFIX=/usr/local: the headers, and coro.pc for pkg-config
+	@test -n '$(VERSION)' || { echo 'coro.h has no line: #define CORO_VERSION "x.y.z"'; exit 1; }
+	@mkdir -p '$(DESTDIR)$(PREFIX)/include' '$(DESTDIR)$(PREFIX)/share/pkgconfig' build
+	@printf '%s\n' 'prefix=$(PREFIX)' 'includedir=$${prefix}/include' '' 'Name: coro' \
+	    'Description: asyncio'\''s toolbox in C headers' 'Version: $(VERSION)' \
+	    'Cflags: -I$${includedir}' 'Libs: -pthread' > build/coro.pc
+	@install -m 644 $(HEADERS) '$(DESTDIR)$(PREFIX)/include'
+	@install -m 644 build/coro.pc '$(DESTDIR)$(PREFIX)/share/pkgconfig'
+
+clean: ## remove build/
+	@rm -rf build
+
+help: ## this list
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | \
+	    awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
+	@echo; sed -n 's/^#: /  /p' Makefile
+
+-include $(TEST_OBJ:.o=.d) $(EXAMPLE_BIN:=.d)

@@ -1,0 +1,4505 @@
+/* coro.h -- tasks, cancellation, deadlines and structured concurrency for C, on two dozen bytes a frame.
+ *
+ * One of three headers: coro.h is the core, coro_sync.h coordinates tasks, coro_io.h talks to the world.
+ * Copy what you need next to your code. C11 or C++20; no library, no global, no hidden allocation.
+ * MIT licence: see the end of this file.
+ *
+ *     #include "coro.h"
+ *     #include <stdio.h>
+ *
+ *     struct tick {                         // whatever must live across an await is a member
+ *         CORO_FRAME;
+ *         const char *name;
+ *         coro_time every;
+ *         int i;
+ *     };
+ *     CORO(tick)                            // inside: co is this task, my is this frame
+ *     {
+ *         CORO_BEGIN();
+ *         for (my->i = 0; my->i < 3; my->i++) {
+ *             CORO_TRY(coro_sleep(co, my->every));
+ *             printf("%s %d\n", my->name, my->i);
+ *         }
+ *         CORO_END(0);
+ *     }
+ *
+ *     struct app { CORO_FRAME; coro_group g; };
+ *     CORO(app)
+ *     {
+ *         CORO_BEGIN();
+ *         coro_group_open(co, &my->g, CORO_ALL);
+ *         coro_spawn(&my->g, tick, .name = "fast", .every = CORO_MS(10));
+ *         coro_spawn(&my->g, tick, .name = "slow", .every = CORO_MS(30));
+ *     CORO_FINALLY:                         // reached on success, error and cancellation alike
+ *         CORO_CLOSE(&my->g);               // waits for both; a failure cancels the other
+ *         CORO_END(0);
+ *     }
+ *     int main(void) { return coro_run(app) < 0; }
+ *
+ * Three things to know before you start:
+ *
+ *   - A local variable does not survive an await: keep it in the frame. The compiler tells you when
+ *     you forget (gcc from -O1 on, clang always, `make lint` both and more).
+ *   - An await cannot stand in a switch of yours: use if/else. You get a trap that names the line,
+ *     and with -DCORO_CHECK=1 an error when compiling. CORO_LABELS_AS_VALUES lifts this.
+ *   - CAPITALS may leave your function, or declare something; lower case is an ordinary call.
+ *
+ * CONTENTS (search for the tag)
+ *
+ *     >>guide      how it hangs together, in a page
+ *     >>names      every public name: may it wait, be cancelled, fail; where may it be called
+ *     >>options    what can be set when compiling
+ *     >>types      what you embed
+ *     >>coroutine  CORO, CORO_BEGIN, CORO_TRY, CORO_FINALLY, CORO_END, calls, generators
+ *     >>task       spawning, starting, joining, sleeping, time
+ *     >>scope      cancellation, deadlines, shields
+ *     >>group      task groups
+ *     >>context    values that travel with tasks
+ *     >>loop       running, drivers, posts from outside, looking inside
+ *     >>operation  writing awaitable operations of your own
+ *     >>impl       the implementation; nothing below is needed to use this
+ *
+ * >>guide
+ *
+ * A coroutine is a C function whose variables live in a struct that you embed somewhere: its frame.
+ * An await either finishes at once, and the function goes on, or notes its line in the frame and
+ * returns; when the result is there, the loop calls the function of the innermost frame again and a
+ * switch jumps to the line. Nothing is polled, nothing is copied, and a chain of a hundred calls is
+ * resumed as fast as one.
+ *
+ * A task is a frame that the loop can run by itself. Every task lives in a group, every group in the
+ * frame that opened it, and a group is closed only when all its tasks have ended: nothing outlives
+ * its block. Cancellation is a state of a scope, not an event: from then on every await inside,
+ * however deep, is -ECANCELED, so that ordinary error handling unwinds everything.
+ *
+ * There is one exit: the first error that a frame meets goes to CORO_FINALLY, where there is one,
+ * then out. Undo everything there; closing what was never opened does nothing.
+ *
+ *        coro_loop                 one per thread, yours
+ *          `- group root
+ *               `- task app ------ frames: app -> fetch -> read      (coro_call: plain C calls)
+ *                    `- scope      coro_timeout_open
+ *                         `- group coro_group_open
+ *                              |- task worker
+ *                              `- task worker
+ *
+ * Results are >= 0, or a negative errno. What iterates returns 1 for an item, 0 at the end.
+ *
+ * >>names
+ *
+ *   may wait: suspends the task.  cancel: fails with -ECANCELED in a cancelled scope.
+ *   where: c = in a coroutine's body, t = anywhere on the loop's thread, i = interrupts and threads too.
+ *
+ *   name                       may wait  cancel  can fail  where
+ *   CORO_FRAME CORO CORO_DECLARE CORO_DEFINE CORO_TASK CORO_GEN      declare
+ *   CORO_BEGIN CORO_FINALLY CORO_ERR CORO_LEAVE CORO_FAIL CORO_END   -  -  -  c
+ *   CORO_TRY CORO_AWAIT CORO_IGNORE as the operand                            c
+ *   CORO_YIELD                 yes       -       yes       c (a generator's own body)
+ *   CORO_CLOSE                 yes       no      yes       c
+ *   coro_call  coro_call_new  coro_call_within   as the callee                c
+ *   coro_sleep coro_sleep_until yes      yes     no        c
+ *   coro_within                yes       yes     yes       c
+ *   coro_join                  yes       yes     yes       c
+ *   coro_spawn coro_start      no        no      yes       t
+ *   coro_task_cancel coro_task_result coro_task_status coro_task_name coro_task_id   no no no t
+ *   coro_scope_open coro_timeout_open coro_shield_open coro_scope_close              no no yes c
+ *   coro_scope_cancel coro_scope_deadline coro_scope_shield                          no no yes t
+ *   coro_scope_cancelled coro_scope_caught coro_scope_expired                        no no no  t
+ *   coro_cancelled coro_deadline coro_now coro_loop_of       no        no      no        t
+ *   coro_group_open            no        no      no        c
+ *   coro_group_close           yes       no      yes       c
+ *   coro_group_wait_room coro_group_next  yes    yes  yes  c
+ *   coro_group_cancel coro_group_limit    no     no   no   t
+ *   coro_gen_open              no        no      no        c
+ *   coro_gen_next coro_gen_close as the generator          c
+ *   coro_context_set coro_context_get     no     no   no   c, t
+ *   coro_run coro_run_with     blocks    -       yes       outside a loop
+ *   coro_loop_init coro_loop_run coro_loop_fini   -  -  yes  outside a loop
+ *   coro_loop_step coro_loop_deadline coro_loop_stop coro_loop_hold coro_loop_release
+ *   coro_loop_drive coro_loop_alloc coro_loop_free coro_loop_now    no - - t
+ *   coro_loop_rung coro_post coro_irq_raise       no  no  no  i
+ *   coro_irq_wait              yes       yes     yes       c
+ *   coro_dump coro_stats coro_verify      no     no   no   t
+ *   coro_suspend coro_done coro_refuse coro_complete coro_word coro_timer_drop   no - - t
+ */
+#if !defined CORO_H
+#define CORO_H
+
+/* Strict ISO modes (-std=c11) hide clock_gettime and pselect, which the hosted loop needs. */
+#if defined __STRICT_ANSI__ && !defined _DEFAULT_SOURCE && !defined _GNU_SOURCE && \
+    !defined _POSIX_C_SOURCE && !defined _XOPEN_SOURCE
+#define _DEFAULT_SOURCE 1
+#endif
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define CORO_VERSION_MAJOR 0
+#define CORO_VERSION_MINOR 1
+#define CORO_VERSION_PATCH 0
+#define CORO_VERSION "0.1.0"
+
+/* ================================================================================================
+ * >>options -- set them for all files of a program alike (-DCORO_DEBUG=1), or before the #include.
+ */
+
+/* CORO_SHARED, CORO_IMPLEMENTATION: by default every function is static inline. In a program of many
+ * files define CORO_SHARED in all of them, and CORO_IMPLEMENTATION in exactly one: one copy of the code. */
+
+/* 1: costly checks: use after the end, leaked tasks and generators, places in messages. */
+#ifndef CORO_DEBUG
+#define CORO_DEBUG 0
+#endif
+
+/* 1: every await resumes through its label, so that the compiler sees each local that is kept across one;
+ * case labels lie beyond int, so that an await in a switch of yours does not compile. For `make lint`;
+ * the program behaves the same, a little slower. */
+#ifndef CORO_CHECK
+#define CORO_CHECK 0
+#endif
+
+/* 1: awaits may stand in a switch of yours (gcc and clang: computed goto). */
+#ifndef CORO_LABELS_AS_VALUES
+#define CORO_LABELS_AS_VALUES 0
+#endif
+
+/* 1: do not make locals that are kept across an await compile errors. */
+#ifndef CORO_NO_LOCAL_CHECK
+#define CORO_NO_LOCAL_CHECK 0
+#endif
+
+/* 1: an operating system with POSIX clocks and pselect; 0: bare metal, you give a driver. */
+#ifndef CORO_HOSTED
+#if (defined __unix__ || defined __APPLE__) && __STDC_HOSTED__ && !defined __AVR__
+#define CORO_HOSTED 1
+#else
+#define CORO_HOSTED 0
+#endif
+#endif
+
+/* 1: names and files of coroutines are kept for messages and dumps. (On AVR they would fill the RAM.) */
+#ifndef CORO_NAMES
+#if defined __AVR__
+#define CORO_NAMES CORO_DEBUG
+#else
+#define CORO_NAMES 1
+#endif
+#endif
+
+/* 1: an operation that keeps a pointer to a local variable traps at once. */
+#ifndef CORO_STACK_CHECK
+#define CORO_STACK_CHECK (CORO_HOSTED || CORO_CHECK)
+#endif
+
+/* Width of coro_time: 64 (nanoseconds) or 32 (ticks of 1 / CORO_TICKS_PER_S seconds). */
+#ifndef CORO_TIME_BITS
+#define CORO_TIME_BITS 64
+#endif
+#ifndef CORO_TICKS_PER_S
+#if CORO_TIME_BITS == 64
+#define CORO_TICKS_PER_S 1000000000
+#else
+#define CORO_TICKS_PER_S 1000
+#endif
+#endif
+
+/* Timers: 2^CORO_WHEEL_BITS slots a level, the finest of 2^CORO_WHEEL_SHIFT ticks. 0 bits: one sorted
+ * list, which takes 16 bytes instead of 8 KiB, and a walk per sleep. */
+#ifndef CORO_WHEEL_BITS
+#define CORO_WHEEL_BITS (CORO_HOSTED ? 6 : 0)
+#endif
+#ifndef CORO_WHEEL_SHIFT
+#define CORO_WHEEL_SHIFT 16
+#endif
+
+/* 1: the run queue is a ring of pointers, grown when tasks are spawned; 0: a list through the tasks. */
+#ifndef CORO_RING
+#define CORO_RING CORO_HOSTED
+#endif
+
+/* How many (task, error) pairs a group keeps. Failures beyond are counted. */
+#ifndef CORO_GROUP_ERRORS
+#define CORO_GROUP_ERRORS (CORO_HOSTED ? 4 : 0)
+#endif
+
+/* Spawned tasks come from free lists, one for each multiple of CORO_GRAIN up to CORO_CLASSES of them. */
+#ifndef CORO_CLASSES
+#define CORO_CLASSES (CORO_HOSTED ? 64 : 8)
+#endif
+#define CORO_GRAIN (2 * sizeof(void *))
+
+/* Awaits that were done at once before a task gives way; steps before the outside is looked at. */
+#ifndef CORO_BUDGET
+#define CORO_BUDGET 128
+#endif
+#ifndef CORO_STEPS
+#define CORO_STEPS 256
+#endif
+
+/* CORO_TRAP(file, line, name, text) ends the program. CORO_ASSERT(x), CORO_MEMCPY(to, from, n) */
+#ifndef CORO_ASSERT
+#if CORO_DEBUG && CORO_HOSTED
+#include <assert.h>
+#define CORO_ASSERT(x) assert(x)
+#else
+#define CORO_ASSERT(x) ((void)0)
+#endif
+#endif
+#ifndef CORO_MEMCPY
+#if CORO_HOSTED
+#include <string.h>
+#define CORO_MEMCPY(to, from, n) memcpy((to), (from), (n))
+#else
+#define CORO_MEMCPY(to, from, n) __builtin_memcpy((to), (from), (n))
+#endif
+#endif
+
+/* Errors are negative errno values. A chip's libc may lack some: those have Linux's numbers. */
+#if defined __has_include
+#if __has_include(<errno.h>)
+#include <errno.h>
+#endif
+#else
+#include <errno.h>
+#endif
+#ifndef EPERM
+#define EPERM 1
+#endif
+#ifndef EAGAIN
+#define EAGAIN 11
+#endif
+#ifndef ENOMEM
+#define ENOMEM 12
+#endif
+#ifndef EBUSY
+#define EBUSY 16
+#endif
+#ifndef EINVAL
+#define EINVAL 22
+#endif
+#ifndef ENOSPC
+#define ENOSPC 28
+#endif
+#ifndef EPIPE
+#define EPIPE 32
+#endif
+#ifndef EDEADLK
+#define EDEADLK 35
+#endif
+#ifndef ENOSYS
+#define ENOSYS 38
+#endif
+#ifndef ECHILD
+#define ECHILD 10
+#endif
+#ifndef ESHUTDOWN
+#define ESHUTDOWN 108
+#endif
+#ifndef ETIMEDOUT
+#define ETIMEDOUT 110
+#endif
+#ifndef EALREADY
+#define EALREADY 114
+#endif
+#ifndef EINPROGRESS
+#define EINPROGRESS 115
+#endif
+#ifndef ECANCELED
+#define ECANCELED 125
+#endif
+
+/* Attributes, where the compiler has them. */
+#if defined __GNUC__ || defined __clang__
+#define CORO__MUST_USE __attribute__((warn_unused_result))
+#define CORO__UNUSED __attribute__((unused))
+#define CORO__COLD __attribute__((cold, noinline))
+#define CORO__NORETURN __attribute__((noreturn))
+#define CORO__UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define CORO__PREFETCH(p) __builtin_prefetch(p)
+#else
+#define CORO__MUST_USE
+#define CORO__UNUSED
+#define CORO__COLD
+#define CORO__NORETURN
+#define CORO__UNLIKELY(x) (x)
+#define CORO__PREFETCH(p) ((void)0)
+#endif
+
+#define CORO__CAT_(a, b) a##b
+#define CORO__CAT(a, b) CORO__CAT_(a, b)
+
+/* CORO_API: one copy a file, or one copy a program. */
+#if defined CORO_SHARED
+#if defined __cplusplus
+#define CORO_API extern "C"
+#else
+#define CORO_API extern
+#endif
+#define CORO__COLD_API CORO__COLD CORO_API
+#else
+#define CORO_API static inline
+#define CORO__COLD_API CORO__COLD CORO__UNUSED static
+#endif
+#if defined __cplusplus
+#define CORO__STATIC_ASSERT(x, text) static_assert(x, text)
+#else
+#define CORO__STATIC_ASSERT(x, text) _Static_assert(x, text)
+#endif
+
+/* In shared mode every coroutine refers to this function; its name says what to do when the linker
+ * finds none, or two, or files that were compiled with other options. */
+#if defined CORO_SHARED
+#define CORO__TAG(text, debug, bits, names) CORO__TAG_(text, debug, bits, names)
+#define CORO__TAG_(text, debug, bits, names) text##_DEBUG##debug##_TIME_BITS##bits##_NAMES##names
+#define coro__end_slow                                                                            \
+    CORO__TAG(CORO_IMPLEMENTATION_belongs_in_one_file_and_the_same_options_in_all, CORO_DEBUG,    \
+              CORO_TIME_BITS, CORO_NAMES)
+#endif
+
+/* ================================================================================================
+ * >>types -- what you embed. A zeroed object is valid: closed, empty, not started.
+ */
+
+/* A point in time or a duration. CORO_FOREVER is the largest; sums saturate; negative: at once. */
+#if CORO_TIME_BITS == 64
+typedef int64_t coro_time;
+typedef uint64_t coro__utime;
+#define CORO_FOREVER INT64_MAX
+#else
+typedef int32_t coro_time;
+typedef uint32_t coro__utime;
+#define CORO_FOREVER INT32_MAX
+#endif
+
+/* CORO_S CORO_MS CORO_US -- durations. With 32-bit ticks they round up, so that no sleep is short. */
+#if CORO_TIME_BITS == 64
+#define CORO_S(n) ((coro_time)(n) * CORO_TICKS_PER_S)
+#define CORO_MS(n) ((coro_time)(n) * (CORO_TICKS_PER_S / 1000))
+#define CORO_US(n) ((coro_time)(n) * (CORO_TICKS_PER_S / 1000000))
+#else
+#define CORO_S(n) ((coro_time)((n) * (int32_t)CORO_TICKS_PER_S))
+#define CORO_MS(n) ((coro_time)(((int64_t)(n) * CORO_TICKS_PER_S + 999) / 1000))
+#define CORO_US(n) ((coro_time)(((int64_t)(n) * CORO_TICKS_PER_S + 999999) / 1000000))
+#endif
+
+typedef struct coro_task coro_task;
+typedef struct coro_loop coro_loop;
+typedef struct coro_frame coro_frame;
+typedef struct coro_core coro_core;
+typedef struct coro_scope coro_scope;
+typedef struct coro_group coro_group;
+typedef struct coro_waitq coro_waitq;
+typedef struct coro_ops coro_ops;
+typedef struct coro_info coro_info;
+
+/* What an operation that may wait returns. Await it: CORO_TRY(x), CORO_AWAIT(lv, x), CORO_IGNORE(x). */
+typedef struct coro_op_is_not_a_value_until_CORO_TRY_awaits_it {
+    intptr_t value; /* the result, or one of CORO__PENDING... */
+} coro_op;
+
+/* What a coroutine returns: its result, or that it has to be resumed. Leave with CORO_LEAVE(). */
+typedef struct coro_ret_leave_with_CORO_LEAVE_not_return {
+    intptr_t value;
+} coro_ret;
+
+/* A coroutine, as the loop sees it. One constant for each, made by CORO(name). */
+struct coro_info {
+    intptr_t (*run)(coro_task *co, coro_frame *frame); /* takes up the frame where it was put down */
+#if CORO_NAMES
+    const char *name; /* as in CORO(name) */
+    const char *file; /* where it is defined */
+#endif
+    size_t size;   /* of its task and frame together */
+    size_t offset; /* of the frame in them */
+};
+
+/* The head of every frame. */
+struct coro_frame {
+    const coro_info *info; /* whose frame this is */
+    coro_frame *caller;    /* resumed when this one is done; null: the task ends */
+    uint32_t place;        /* the label to go on at, 0: not begun; and its line in info->file << 16 */
+    int err;               /* the first error, while it is on its way out */
+};
+
+/* CORO_FRAME; -- the first member of a coroutine's struct. */
+#define CORO_FRAME coro_frame CORO_FRAME_first
+
+typedef struct coro_link coro_link;
+struct coro_link {
+    coro_link *next, *prev;
+};
+
+/* A timer: in a slot of the wheel, or in the list of those that are nearly due. */
+typedef struct coro_timer {
+    coro_link link; /* must be first */
+    coro_time when; /* fires at this time or later */
+} coro_timer;
+
+/* What tasks, scopes, groups and generators have in common: a node of the tree along which
+ * cancellation travels. */
+struct coro_core {
+    coro_timer timer; /* a scope's deadline; a task's sleep, or the limit of coro_within */
+    coro_core *outer; /* where cancellation comes from: the next scope out; a task's: its group */
+    coro_core *inner; /* a scope's: the next one in, the innermost's: the outermost. A task's: the innermost */
+    uint8_t kind;     /* CORO__TASK, CORO__SCOPE ... */
+    uint8_t spent;    /* a task's: awaits done at once since it last gave way */
+    uint16_t flags;   /* CORO__REQUESTED ... */
+    uint32_t index;   /* a task's: start order in its group; a scope's: the line that opened it */
+};
+
+/* A task: something that the loop runs. 120 bytes; what is used on every step comes last, next to the frame. */
+struct coro_task {
+    union {
+        coro_link sibling;     /* in its group's children; done: next completed */
+        char CORO_TASK_or_coro_task_expected; /* so that functions take both */
+    };
+    coro_task *joiner;         /* the first of those who wait for its end, in a ring */
+    coro_link wait;            /* in a wait queue; or in the run queue (next) */
+    const coro_waitq *waiting; /* what it waits in; null: it is ready, or runs, or has ended */
+    coro_core core;            /* .outer is the group */
+    coro_loop *loop;           /* whose task this is */
+    coro_frame *leaf;          /* the innermost frame: the one to resume */
+    intptr_t result;           /* of the await; while it waits: the operation's own word */
+};
+
+/* A cancel scope: deadline, shield, cancellation. */
+struct coro_scope {
+    coro_core core;    /* must be first */
+    coro_frame *frame; /* that opened it: closed when that frame leaves */
+    coro_task *task;   /* whose chain it is in */
+};
+
+/* Those who wait for something, oldest first. Operations of your own: see >>operation. */
+struct coro_waitq {
+    coro_task *head;     /* a ring through task.wait; null: nobody */
+    const coro_ops *ops; /* of those who wait here */
+};
+
+/* How a group treats its children. */
+typedef enum coro_mode {
+    CORO_ALL,     /* the first failure cancels the rest, and is the result */
+    CORO_COLLECT, /* all run to their end; failures are counted and kept; the result is the body's */
+    CORO_RACE     /* the first success cancels the rest, and is the result */
+} coro_mode;
+
+/* A failure that a group kept. */
+typedef struct coro_failure {
+    const coro_info *info; /* of the task; null: the group's own body */
+    uint32_t index;        /* of the task, in start order */
+    int error;
+} coro_failure;
+
+/* A task group. */
+struct coro_group {
+    coro_scope scope;          /* must be first: a group is a scope, with deadline and all */
+    coro_loop *loop;           /* where the children run */
+    coro_task *children;       /* alive, in start order: a ring */
+    coro_task *done, *done_out; /* ended and not yet told by coro_group_next: newest first; oldest first */
+    coro_waitq room;           /* waiting in coro_group_wait_room */
+    coro_waitq next;           /* waiting in coro_group_next */
+    uint32_t alive, started;   /* children */
+    uint32_t limit;            /* of children alive, for coro_group_wait_room; 0: none */
+    uint32_t granted;          /* room given to waiters who have not spawned yet */
+    uint32_t granted_turn;     /* when that was: unused room returns */
+    uint32_t failed;           /* children, and the body, that ended with an error of their own */
+    uint32_t cancelled;        /* children that ended with -ECANCELED because they were */
+    int first;                 /* the first error in time; 0: none */
+    int winner;                /* CORO_RACE: the index of the child that won; -1: none */
+    intptr_t won;              /* and its result */
+    uint8_t mode;              /* coro_mode */
+    uint8_t body_failed;       /* closed with an error that was not the group's doing */
+    uint8_t cut;               /* a child was cut short by the group's cancellation */
+#if CORO_GROUP_ERRORS
+    coro_failure errors[CORO_GROUP_ERRORS]; /* the first few failures, in time; see failed */
+#endif
+};
+
+/* A generator: CORO_GEN(fn) is this and the frame. */
+typedef struct coro_gen {
+    coro_scope scope; /* spliced into the consumer's chain while the generator runs */
+    uint8_t state;    /* CORO__GEN_... */
+} coro_gen;
+
+/* A value that is found by its key from here down the tree of tasks. */
+typedef struct coro_context {
+    coro_scope scope; /* its place in the chain */
+    const void *key;  /* compared by address */
+    void *value;
+} coro_context;
+
+/* What a task's life has come to. */
+typedef enum coro_status {
+    CORO_UNSTARTED, /* never, or the start failed: coro_task_result says why */
+    CORO_RUNNING,
+    CORO_OK,        /* ended with a result >= 0 */
+    CORO_FAILED,    /* ended with an error */
+    CORO_CANCELLED  /* ended with -ECANCELED, and was cancelled */
+} coro_status;
+
+/* Posted to a loop from outside. Embed it; see coro_post. */
+typedef struct coro_post_node coro_post_node;
+struct coro_post_node {
+    coro_post_node *volatile next;                     /* null: not posted */
+    void (*run)(coro_loop *loop, coro_post_node *node); /* called on the loop's thread */
+};
+
+/* An interrupt's bell. */
+typedef struct coro_irq coro_irq;
+#if defined __AVR__
+typedef uint8_t coro_irq_count; /* what one instruction reads and writes */
+#else
+typedef uint32_t coro_irq_count;
+#endif
+struct coro_irq {
+    volatile coro_irq_count raised; /* by the interrupt only */
+    coro_irq_count seen;            /* by the loop only */
+    coro_task *waiter;              /* in coro_irq_wait */
+    coro_irq *next;                 /* bells that somebody waits for */
+    coro_loop *volatile loop;       /* to be woken */
+};
+
+/* Where a loop gets its memory. */
+typedef struct coro_allocator {
+    void *(*alloc)(void *arg, size_t size);            /* null when there is none */
+    void (*free)(void *arg, void *memory, size_t size);
+    void *arg;
+} coro_allocator;
+
+/* The seam to the world: a clock, and a way to sleep until something happens. */
+typedef struct coro_driver {
+    coro_time (*now)(void *arg);                                     /* monotonic */
+    void (*park)(void *arg, coro_loop *loop, coro_time until);       /* until <= now: look, do not sleep */
+    void (*wake)(void *arg);                                         /* ends a park; from anywhere */
+    void (*fini)(void *arg);                                         /* the loop is done with it */
+    void *arg;
+} coro_driver;
+
+/* Where text goes. */
+typedef struct coro_sink {
+    void (*put)(void *arg, const char *text);
+    void *arg;
+} coro_sink;
+
+typedef enum coro_clock { CORO_REAL, CORO_VIRTUAL } coro_clock;
+
+typedef enum coro_event {
+    CORO_EVENT_SPAWN,   /* a task was started */
+    CORO_EVENT_RESUME,  /* it is about to run a step */
+    CORO_EVENT_SUSPEND, /* the step is over, the task is not */
+    CORO_EVENT_CANCEL,  /* its next await will fail, or its present one has */
+    CORO_EVENT_END      /* it has ended */
+} coro_event;
+
+/* How a loop should be. Zero means default, everywhere. */
+typedef struct coro_options {
+    coro_allocator allocator; /* hosted default: malloc and free; else none */
+    void *arena;              /* instead: all memory comes from here, */
+    size_t arena_size;        /* of this size */
+    coro_task **ready;        /* room for the run queue where there is no memory, */
+    uint32_t ready_size;      /* a power of two */
+    coro_driver driver;       /* default: POSIX clock and pselect; on bare metal you must give one */
+    coro_clock clock;         /* CORO_VIRTUAL: time jumps to the next deadline when all wait */
+    uint32_t seed;            /* not 0: ready tasks run in a random order, the same for the same seed */
+    uint8_t budget;           /* default CORO_BUDGET */
+    coro_time slow_step;      /* report steps that take longer; default off, CORO_DEBUG 100 ms */
+    coro_time spin;           /* look for so long before sleeping */
+    void (*on_error)(void *arg, coro_task *task, int error); /* an error that nobody will see */
+    void (*on_event)(void *arg, coro_event event, coro_task *task);
+    void *arg;                /* of on_error and on_event */
+    coro_sink report;         /* warnings and dumps; default: stderr */
+} coro_options;
+
+/* What coro_stats tells. */
+typedef struct coro_loop_stats {
+    uint32_t tasks;   /* alive */
+    uint32_t ready;   /* of these, can run */
+    uint32_t timers;  /* armed */
+    uint32_t held;    /* outside wakers, see coro_loop_hold */
+    uint64_t steps;   /* made so far */
+    uint64_t spawned; /* tasks started so far */
+    uint64_t parked;  /* times that the loop went to sleep */
+    size_t memory;    /* taken from the allocator or arena */
+} coro_loop_stats;
+
+#if CORO_WHEEL_BITS
+#define CORO__SLOTS (1 << CORO_WHEEL_BITS)
+#define CORO__LEVELS ((CORO_TIME_BITS - CORO_WHEEL_SHIFT + CORO_WHEEL_BITS - 1) / CORO_WHEEL_BITS)
+#endif
+
+/* A loop: one per thread. Everything in it is the loop's own; .root may be spawned into. */
+struct coro_loop {
+    coro_group root;      /* the tasks that nobody opened a group for */
+#if CORO_RING
+    coro_task **ready;    /* the run queue: a ring */
+    uint32_t mask;        /* its size - 1 */
+    uint32_t head, tail;  /* free-running */
+    coro_task *small[16]; /* the first ring */
+#else
+    coro_task *head, *tail; /* the run queue: linked by task.wait.next */
+    uint32_t count;         /* in it */
+#endif
+    uint32_t alive;       /* tasks; the ring has room for all of them */
+    uint8_t budget;       /* options.budget */
+    bool look;            /* a budget was spent: look at the outside before the next step */
+    bool watched;         /* slow_step or on_event is set */
+    bool special;         /* watched, or in random order */
+    bool running;         /* in coro_loop_run or _step */
+    bool stopped;         /* coro_loop_stop */
+    bool deadlocked;      /* reported, cancelled from the root */
+    bool virtual_clock;
+    bool own_driver;      /* options gave none: ours is in use */
+    uint32_t turn;        /* counts rounds of the loop */
+    uint32_t unlooked;    /* steps since the outside was looked at */
+    uint32_t window;      /* steps between two looks at the clock */
+    uint32_t quick;       /* looks in a row that found little time gone */
+    uint32_t random;      /* state of the shuffle; 0: off */
+    uint32_t held;        /* outside wakers */
+    uint32_t generators;  /* begun and not ended */
+    coro_time now;        /* when the clock was last read */
+    uint64_t steps, spawned, parked;
+
+    uint32_t timers;      /* armed */
+    coro_link due;        /* nearly due: in exact order */
+    coro_link fresh;      /* due soon, not yet sorted into due */
+#if CORO_WHEEL_BITS
+    coro__utime tick;     /* all slots up to this one are in due */
+    uint64_t used[CORO__LEVELS];                      /* slots that may hold timers */
+    coro_link slots[CORO__LEVELS][CORO__SLOTS];       /* later ones: in start order */
+#endif
+
+    coro_allocator allocator;
+    void *free[CORO_CLASSES + 1]; /* free memory, by size; the last: what is larger */
+    char *slab, *slab_end;        /* memory not yet handed out */
+    void *slabs;                  /* all of them, to be given back */
+    size_t slab_size;             /* of the next one */
+    size_t memory;                /* taken from the allocator */
+    bool arena;                   /* the slab is options.arena */
+
+    coro_post_node *volatile posted; /* newest first */
+    coro_irq *irqs;                  /* bells with a waiter */
+    volatile int asleep;             /* about to park, or parked: wake it */
+    coro_driver driver;
+    int pipe[2];                     /* hosted: ends a sleep from outside; 0, 0: not made yet */
+    uintptr_t stack;                 /* of coro_loop_run: locals of coroutines are just below */
+    coro_options options;
+};
+
+/* ================================================================================================
+ * >>coroutine
+ */
+
+/* CORO -- define a coroutine of this file: CORO(name) { ... }, after struct name { CORO_FRAME; ... };
+ *
+ *   CORO(worker) { CORO_BEGIN(); CORO_TRY(coro_sleep(co, CORO_MS(5))); CORO_END(0); }
+ *
+ * Inside, co is the task that runs it and my is its frame. A coroutine that other files use has
+ * CORO_DECLARE(name) in a header, after the struct, and CORO_DEFINE(name) { ... } in one file.
+ */
+#define CORO(name)                                                                                \
+    CORO__TYPES(name)                                                                             \
+    static coro_ret name(coro_task *co, struct name *my);                                         \
+    CORO__UNUSED static intptr_t CORO__CAT(name, _run)(coro_task * co, coro_frame * frame)        \
+    {                                                                                             \
+        return name(co, (struct name *)(void *)frame).value;                                      \
+    }                                                                                             \
+    CORO__UNUSED static const coro_info CORO__CAT(name, _coro) = CORO__INFO(name);                \
+    CORO__STRICT static coro_ret name(coro_task *co, struct name *my)
+
+/* CORO_DECLARE -- say that CORO_DEFINE(name) is in some file. After struct name. */
+#define CORO_DECLARE(name)                                                                        \
+    CORO__TYPES(name)                                                                             \
+    CORO__EXTERN coro_ret name(coro_task *co, struct name *my);                                   \
+    CORO__EXTERN const coro_info CORO__CAT(name, _coro)
+
+/* CORO_DEFINE -- the coroutine of CORO_DECLARE(name). */
+#define CORO_DEFINE(name)                                                                         \
+    static intptr_t CORO__CAT(name, _run)(coro_task * co, coro_frame * frame)                     \
+    {                                                                                             \
+        return name(co, (struct name *)(void *)frame).value;                                      \
+    }                                                                                             \
+    const coro_info CORO__CAT(name, _coro) = CORO__INFO(name);                                    \
+    CORO__STRICT coro_ret name(coro_task *co, struct name *my)
+
+/* CORO_TASK -- storage for a task that runs a coroutine, for coro_start: CORO_TASK(worker) w; */
+#define CORO_TASK(name) struct CORO__CAT(name, _task)
+
+/* CORO_GEN -- a generator: CORO_GEN(pages) g; the item is a member of g.frame. See coro_gen_open. */
+#define CORO_GEN(name) struct CORO__CAT(name, _gen)
+
+/* CORO_BEGIN -- comes first in the body. Plain locals may be declared before or after it. */
+#define CORO_BEGIN()                                                                              \
+    enum { coro__in_finally = 0, CORO_BEGIN_must_come_first = CORO__COUNT };                      \
+    CORO__GO_TO_LABEL()                                                                           \
+    switch (CORO__SELECT(my->CORO_FRAME_first.place & 0xffffu)) {                                 \
+    default:                                                                                      \
+        return coro__put_down(coro__no_label(co, &my->CORO_FRAME_first));                         \
+    case CORO__CASE(0):
+
+/* CORO_END -- the end of the body: ends the frame with the first error, if there was one, else with v. */
+#define CORO_END(v)                                                                               \
+    goto coro__last;                                                                              \
+    case CORO__CASE(CORO__AT_END):                                                                \
+    coro__last:;                                                                                  \
+    }                                                                                             \
+    return coro__end(co, &my->CORO_FRAME_first,                                                   \
+                     my->CORO_FRAME_first.err ? my->CORO_FRAME_first.err : (intptr_t)(v));        \
+    CORO__STRICT_END
+
+/* CORO_TRY -- await x; if it fails, so does this frame.
+ *
+ *   CORO_TRY(coro_sleep(co, CORO_MS(5)));
+ *   CORO_TRY(my->n, coro_call(co, &my->sub, fetch, .id = 7));
+ *
+ * x is an operation, a call of a coroutine, or an int. It is evaluated once. On x < 0 control goes to
+ * CORO_FINALLY, or to CORO_END where there is none and inside FINALLY; else the result is stored in
+ * the first argument, if there is one: an integer of any type.
+ */
+#define CORO_TRY(...) CORO__PICK(__VA_ARGS__, CORO__TRY2, CORO__TRY1, )(CORO__COUNT, __VA_ARGS__)
+
+/* CORO_AWAIT -- await x and look at the result yourself: CORO_AWAIT(my->rc, coro_join(co, &my->t));
+ *
+ * lv is an int, long or long long: in an unsigned or short one an error would be a length.
+ */
+#define CORO_AWAIT(lv, x) CORO__AWAIT_TO(CORO__COUNT, lv, x)
+
+/* CORO_IGNORE -- await x and drop the result. A loop that does so in a cancelled scope never ends. */
+#define CORO_IGNORE(x) CORO__AWAIT_DROP(CORO__COUNT, x)
+
+/* CORO_YIELD -- in a generator: hand the item over, go on at the next coro_gen_next.
+ *
+ * Fails with -EPIPE (as CORO_TRY does) when the generator is being closed, and with -EPERM where this
+ * frame is not a generator's own. Scopes, groups and contexts must not be open across it.
+ */
+#define CORO_YIELD() CORO__YIELD_AT(CORO__COUNT)
+
+/* CORO_FAIL -- fail with error e, as if an await had. */
+#define CORO_FAIL(e)                                                                              \
+    return coro__put_down(                                                                        \
+        coro__exit(co, &my->CORO_FRAME_first, (intptr_t)(e), coro__in_finally))
+
+/* CORO_LEAVE -- leave by CORO_FINALLY and CORO_END, without an error. What `return` is elsewhere. */
+#define CORO_LEAVE() CORO_FAIL(0)
+
+/* CORO_FINALLY -- CORO_FINALLY: what follows runs on every way out. Awaits here work, outside the
+ * frame's own scopes; what is cancelled from further out needs coro_shield_open. */
+#define CORO_FINALLY                                                                              \
+    if (coro__has_open(co, &my->CORO_FRAME_first))                                                \
+        CORO_LEAVE();                                                                             \
+    goto coro__finally;                                                                           \
+    CORO__IN_FINALLY                                                                              \
+    case CORO__CASE(CORO__AT_FINALLY):                                                            \
+    coro__finally
+
+/* CORO_ERR -- in FINALLY: the error that is on its way out, or 0. May be assigned. */
+#define CORO_ERR (my->CORO_FRAME_first.err)
+
+/* CORO_CLOSE -- close a group with the error so far; the group's verdict takes its place.
+ *
+ * In the body a failure leaves, as with CORO_TRY; in FINALLY control goes on.
+ */
+#define CORO_CLOSE(group) CORO__CLOSE_AT(CORO__COUNT, group)
+
+/* coro_call -- call a coroutine whose frame you embed.
+ *
+ *   CORO_TRY(my->n, coro_call(co, &my->sub, fetch, .id = 7));
+ *
+ * Fills the frame with the named arguments, zero elsewhere, and runs it as a plain C call until it
+ * waits or ends. The arguments may read the old frame. Gives what the coroutine ended with.
+ */
+#define coro_call(co, frame, ...) CORO__CALL(co, frame, __VA_ARGS__, )
+
+/* coro_call_within -- the call under a deadline: asyncio's wait_for.
+ *
+ *   CORO_TRY(my->n, coro_call_within(co, &my->limit, CORO_S(1), &my->sub, fetch, .id = 7));
+ *
+ * After d every await in the call fails, until it reaches its CORO_FINALLY; the result is -ETIMEDOUT
+ * then. A call that succeeds all the same succeeds; see coro_scope_expired.
+ */
+#define coro_call_within(co, scope, d, frame, ...) CORO__CALL_WITHIN(co, scope, d, frame, __VA_ARGS__, )
+
+/* coro_call_new -- the call with a frame from the loop's allocator: CORO_TRY(coro_call_new(co, walk, .dir = d));
+ *
+ * For recursion, and frames too large to embed. -ENOMEM when there is no memory.
+ */
+#define coro_call_new(co, ...) CORO__CALL_NEW(co, __VA_ARGS__, )
+
+/* coro_gen_open -- make a generator ready: coro_gen_open(&my->gen, pages, .from = 1);
+ *
+ *   CORO_GEN(pages) gen;  ...
+ *   for (;;) {
+ *       CORO_TRY(my->got, coro_gen_next(co, &my->gen));
+ *       if (!my->got) break;
+ *       use(my->gen.frame.item);
+ *   }
+ *
+ * Nothing of it runs yet. One that was begun must run to its end or be closed.
+ */
+#define coro_gen_open(gen, ...) CORO__GEN_OPEN(gen, __VA_ARGS__, )
+
+/* coro_gen_next -- run the generator to its next CORO_YIELD: 1, or to its end: 0. A coroutine's call.
+ *
+ * It runs as part of this task: a cancellation of ours is met by its awaits. An error that ends it is
+ * returned once; then 0. -EBUSY while another task is in it.
+ */
+#define coro_gen_next(co, gen) coro__gen_next((co), &my->CORO_FRAME_first, &(gen)->gen)
+
+/* coro_gen_close -- end a generator early: its CORO_YIELD fails, its CORO_FINALLY runs. A coroutine's call.
+ *
+ * Returns 0, or what went wrong in its cleanup. What was never begun, or has ended, is left alone.
+ */
+#define coro_gen_close(co, gen) coro__gen_close((co), &my->CORO_FRAME_first, &(gen)->gen)
+
+/* --- the machinery of the macros above ---------------------------------------------------------- */
+
+/* Results that are none: the function has been put down. Of an int's size: they fit into instructions. */
+#define CORO__PENDING ((intptr_t)INT_MIN) /* will be completed */
+#define CORO__TURN (CORO__PENDING + 1)  /* task.result is set; behind the others in the run queue */
+#define CORO__TURN_AND_LOOK (CORO__PENDING + 2) /* and the outside should be looked at first */
+#define CORO__REFUSED (CORO__PENDING + 3) /* the same, and the result is -ECANCELED */
+#define CORO__AGAIN (CORO__PENDING + 4) /* task.result is set; go on at once (CORO_CHECK) */
+#define CORO__LOCAL (CORO__PENDING + 5) /* the user's mistake: the address of a local variable */
+#define CORO__SPECIAL (CORO__PENDING + 15) /* anything up to here */
+
+/* States that are not labels. */
+#define CORO__AT_FINALLY 0xfffeu
+#define CORO__AT_END 0xffffu
+#define CORO__ENDED 0xfffdu
+
+/* A number for each await of a body: 1, 2, 3 ... counted from CORO_BEGIN. */
+#if defined __COUNTER__
+#define CORO__COUNT __COUNTER__
+#define CORO__NUMBER(n) ((n) - CORO_BEGIN_must_come_first)
+#else
+#define CORO__COUNT __LINE__
+#define CORO__NUMBER(n) ((n) - CORO_BEGIN_must_come_first + 1)
+#endif
+
+/* CORO_CHECK: labels beyond int, which do not fit into a switch of the user's. */
+#if CORO_CHECK
+#define CORO__BIAS 0x10000000000ll
+#define CORO__CASE(n) (CORO__BIAS + (long long)(n))
+#define CORO__SELECT(at) (CORO__BIAS + (long long)(at))
+#else
+#define CORO__CASE(n) (n)
+#define CORO__SELECT(at) (at)
+#endif
+
+#if CORO_LABELS_AS_VALUES
+/* The label's distance from the first one, biased: neither 0 nor one of the states above. */
+#define CORO__LABEL(n) CORO__CAT(coro__label_, n)
+#define CORO__STATE(n)                                                                            \
+    coro__label_state(__extension__((char *)&&CORO__LABEL(n) - (char *)&&coro__first))
+#define CORO__GO_TO_LABEL()                                                                       \
+coro__first:                                                                                      \
+    if (coro__at_label(&my->CORO_FRAME_first))                                                    \
+        __extension__({                                                                           \
+            goto *(void *)((char *)&&coro__first + coro__label_of(&my->CORO_FRAME_first));        \
+        });
+#define CORO__HERE(n) CORO__LABEL(n)
+#else
+#define CORO__STATE(n) CORO__NUMBER(n)
+#define CORO__GO_TO_LABEL()
+#define CORO__HERE(n) case CORO__CASE(CORO__NUMBER(n))
+#endif
+
+/* Put the frame down at await n: the label, and the line for messages, in one store. */
+#define CORO__PUT_DOWN(n)                                                                         \
+    (my->CORO_FRAME_first.place = (uint32_t)CORO__STATE(n) | (uint32_t)__LINE__ << 16)
+
+#define CORO__PICK(a, b, chosen, ...) chosen
+
+/* The heart. coro__v is the result; when there is none yet, the frame is put down and taken up at the label. */
+#if CORO_CHECK
+#define CORO__WAIT(n, x)                                                                          \
+    coro__v = CORO__VALUE(x);                                                                     \
+    CORO__PUT_DOWN(n);                                                                            \
+    return coro__again(co, &my->CORO_FRAME_first, coro__v);                                       \
+    CORO__HERE(n):                                                                                \
+    coro__v = co->result;
+#else
+#define CORO__WAIT(n, x)                                                                          \
+    CORO__PLACE(n)                                                                                \
+    coro__v = CORO__VALUE(x);                                                                     \
+    if (coro__v <= CORO__SPECIAL) {                                                               \
+        CORO__PUT_DOWN(n);                                                                        \
+        return coro__put_down(coro__v);                                                           \
+        CORO__HERE(n):                                                                            \
+        coro__v = co->result;                                                                     \
+    }
+#endif
+
+/* CORO_DEBUG: messages of the operation itself can name the line. */
+#if CORO_DEBUG
+#define CORO__PLACE(n)                                                                            \
+    co->leaf = &my->CORO_FRAME_first;                                                             \
+    CORO__PUT_DOWN(n);
+#else
+#define CORO__PLACE(n)
+#endif
+
+#define CORO__TRY1(n, x)                                                                          \
+    do {                                                                                          \
+        intptr_t coro__v;                                                                         \
+        CORO__WAIT(n, x)                                                                          \
+        if (CORO__UNLIKELY(coro__v < 0))                                                          \
+            CORO_FAIL(coro__v);                                                                   \
+    } while (0)
+
+#define CORO__TRY2(n, lv, x)                                                                      \
+    do {                                                                                          \
+        intptr_t coro__v;                                                                         \
+        CORO__WAIT(n, x)                                                                          \
+        if (CORO__UNLIKELY(coro__v < 0))                                                          \
+            CORO_FAIL(coro__v);                                                                   \
+        (lv) = CORO__LIKE(lv, coro__v);                                                           \
+    } while (0)
+
+#define CORO__AWAIT_TO(n, lv, x)                                                                  \
+    do {                                                                                          \
+        intptr_t coro__v;                                                                         \
+        CORO__STATIC_ASSERT(CORO__IS_SIGNED(lv), "CORO_AWAIT needs an int, long or long long: "   \
+                            "an error is negative. For other types use CORO_TRY");                \
+        CORO__WAIT(n, x)                                                                          \
+        (lv) = CORO__LIKE(lv, coro__v);                                                           \
+    } while (0)
+
+#define CORO__AWAIT_DROP(n, x)                                                                    \
+    do {                                                                                          \
+        intptr_t coro__v;                                                                         \
+        CORO__WAIT(n, x)                                                                          \
+        (void)coro__v;                                                                            \
+    } while (0)
+
+#define CORO__CLOSE_AT(n, group)                                                                  \
+    do {                                                                                          \
+        intptr_t coro__v;                                                                         \
+        CORO__WAIT(n, coro_group_close(co, (group), CORO_ERR))                                    \
+        CORO_ERR = coro__v < 0 ? (int)coro__v : 0;                                                \
+        if (coro__v < 0 && !coro__in_finally)                                                     \
+            CORO_LEAVE();                                                                         \
+    } while (0)
+
+#define CORO__YIELD_AT(n)                                                                         \
+    do {                                                                                          \
+        int coro__e;                                                                              \
+        CORO__PUT_DOWN(n);                                                                        \
+        coro__e = coro__yield(co, &my->CORO_FRAME_first);                                         \
+        if (coro__e == 0) {                                                                       \
+            return coro__put_down(1);                                                             \
+            CORO__HERE(n):                                                                        \
+            coro__e = coro__yielded(co);                                                          \
+        }                                                                                         \
+        if (coro__e < 0)                                                                          \
+            CORO_FAIL(coro__e);                                                                   \
+    } while (0)
+
+/* What CORO(name) declares besides the function. */
+#define CORO__TYPES(name)                                                                         \
+    typedef struct name CORO__CAT(name, _frame);                                                  \
+    CORO__STATIC_ASSERT(offsetof(struct name, CORO_FRAME_first) == 0,                             \
+                        "CORO_FRAME; must be the first member of struct " #name);                 \
+    struct CORO__CAT(name, _task) {                                                               \
+        union {                                                                                   \
+            coro_task task;                                                                       \
+            char CORO_TASK_or_coro_task_expected;                                                 \
+        };                                                                                        \
+        struct name frame;                                                                        \
+    };                                                                                            \
+    struct CORO__CAT(name, _gen) {                                                                \
+        coro_gen gen;                                                                             \
+        struct name frame;                                                                        \
+    };
+
+#if CORO_NAMES
+#define CORO__NAMES(name) #name, __FILE__,
+#else
+#define CORO__NAMES(name)
+#endif
+#define CORO__INFO(name)                                                                          \
+    {                                                                                             \
+        CORO__CAT(name, _run), CORO__NAMES(name) sizeof(struct CORO__CAT(name, _task)),           \
+            offsetof(struct CORO__CAT(name, _task), frame)                                        \
+    }
+
+#define CORO__EXTERN extern
+
+/* A frame, built in place. */
+#if defined __cplusplus
+#define CORO__NEW(fn, from, ...)                                                                  \
+    CORO__CAT(fn, _frame) { .CORO_FRAME_first = {&CORO__CAT(fn, _coro), from, 0, 0}, __VA_ARGS__ }
+#else
+#define CORO__NEW(fn, from, ...)                                                                  \
+    (struct fn) { .CORO_FRAME_first = {&CORO__CAT(fn, _coro), from, 0, 0}, __VA_ARGS__ }
+#endif
+
+/* Inside a coroutine, and only there, these mistakes are errors: a local kept across an await, a forgotten
+ * await, a frame of the wrong type, a return without a value. */
+#if defined __clang__ && !CORO_NO_LOCAL_CHECK
+#define CORO__STRICT                                                                              \
+    _Pragma("clang diagnostic push") _Pragma("clang diagnostic error \"-Wuninitialized\"")        \
+    _Pragma("clang diagnostic error \"-Wsometimes-uninitialized\"")                               \
+    _Pragma("clang diagnostic error \"-Wconditional-uninitialized\"")                             \
+    _Pragma("clang diagnostic error \"-Wunused-result\"")                                         \
+    _Pragma("clang diagnostic error \"-Wincompatible-pointer-types\"")                            \
+    _Pragma("clang diagnostic error \"-Wreturn-type\"")                                           \
+    _Pragma("clang diagnostic ignored \"-Wunevaluated-expression\"")
+#define CORO__STRICT_END _Pragma("clang diagnostic pop")
+#elif defined __clang__
+#define CORO__STRICT                                                                              \
+    _Pragma("clang diagnostic push") _Pragma("clang diagnostic ignored \"-Wunevaluated-expression\"")
+#define CORO__STRICT_END _Pragma("clang diagnostic pop")
+#elif defined __GNUC__ && !CORO_NO_LOCAL_CHECK
+#if defined __cplusplus
+#define CORO__STRICT_C _Pragma("GCC diagnostic ignored \"-Wmissing-field-initializers\"")
+#else
+#define CORO__STRICT_C _Pragma("GCC diagnostic error \"-Wincompatible-pointer-types\"")
+#endif
+#define CORO__STRICT                                                                              \
+    _Pragma("GCC diagnostic push") _Pragma("GCC diagnostic error \"-Wuninitialized\"")            \
+    _Pragma("GCC diagnostic error \"-Wmaybe-uninitialized\"")                                     \
+    _Pragma("GCC diagnostic error \"-Wunused-result\"")                                           \
+    _Pragma("GCC diagnostic error \"-Wreturn-type\"") CORO__STRICT_C
+#define CORO__STRICT_END _Pragma("GCC diagnostic pop")
+#else
+#define CORO__STRICT
+#define CORO__STRICT_END
+#endif
+
+/* From here to the end of the body the same macros go to CORO_END: this constant hides CORO_BEGIN's. */
+#if defined __clang__
+#define CORO__IN_FINALLY                                                                          \
+    _Pragma("clang diagnostic push") _Pragma("clang diagnostic ignored \"-Wshadow\"")             \
+    enum { coro__in_finally = 1 };                                                                \
+    _Pragma("clang diagnostic pop")
+#elif defined __GNUC__ && !defined __TINYC__
+#define CORO__IN_FINALLY                                                                          \
+    _Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Wshadow\"")                 \
+    enum { coro__in_finally = 1 };                                                                \
+    _Pragma("GCC diagnostic pop")
+#else
+#define CORO__IN_FINALLY enum { coro__in_finally = 1 };
+#endif
+#if defined __GNUC__ && !defined __TINYC__
+#define CORO__UNUSED_LABEL __attribute__((unused));
+#else
+#define CORO__UNUSED_LABEL ;
+#endif
+
+#if defined __cplusplus
+template <class T> struct coro__plain { typedef T type; };
+template <class T> struct coro__plain<T &> { typedef T type; };
+#define CORO__LIKE(lv, v) static_cast<typename coro__plain<decltype((lv))>::type>(v)
+template <class T> struct coro__signed { enum { yes = 0 }; };
+template <> struct coro__signed<int &> { enum { yes = 1 }; };
+template <> struct coro__signed<long &> { enum { yes = 1 }; };
+template <> struct coro__signed<long long &> { enum { yes = 1 }; };
+#define CORO__IS_SIGNED(lv) (coro__signed<decltype((lv))>::yes)
+#define CORO__VALUE(x) coro__value(co, &my->CORO_FRAME_first, (x))
+#define coro__of_op coro__value
+#define coro__of_ret coro__value
+#define coro__of_int coro__value
+#else
+#define CORO__LIKE(lv, v)                                                                         \
+    _Generic((lv), bool: (bool)(v), char: (char)(v), signed char: (signed char)(v),               \
+        unsigned char: (unsigned char)(v), short: (short)(v), unsigned short: (unsigned short)(v),\
+        int: (int)(v), unsigned: (unsigned)(v), long: (long)(v), unsigned long: (unsigned long)(v),\
+        long long: (long long)(v), unsigned long long: (unsigned long long)(v), default: (v))
+#define CORO__IS_SIGNED(lv) _Generic((lv), int: 1, long: 1, long long: 1, default: 0)
+#define CORO__VALUE(x)                                                                            \
+    _Generic((x), coro_op: coro__of_op, coro_ret: coro__of_ret, default: coro__of_int)(           \
+        co, &my->CORO_FRAME_first, (x))
+#endif
+
+/* Calls. The statement expressions keep each argument to one evaluation; gcc, clang and tcc have them. */
+#if CORO_CHECK
+#define CORO__ENTER(fn, co, f) coro__enter((co), &(f)->CORO_FRAME_first)
+#else
+#define CORO__ENTER(fn, co, f) fn((co), (f))
+#endif
+
+#define CORO__CALL(co, frame_, fn, ...)                                                           \
+    coro__called(__extension__({                                                                  \
+        struct fn *coro__f = (frame_);                                                            \
+        *coro__f = CORO__NEW(fn, &my->CORO_FRAME_first, __VA_ARGS__);                             \
+        CORO__ENTER(fn, co, coro__f);                                                             \
+    }))
+
+#define CORO__CALL_WITHIN(co, scope_, d, frame_, fn, ...)                                         \
+    coro__called(__extension__({                                                                  \
+        struct fn *coro__f = (frame_);                                                            \
+        *coro__f = CORO__NEW(fn, &my->CORO_FRAME_first, __VA_ARGS__);                             \
+        coro__timeout_open((co), &coro__f->CORO_FRAME_first, (scope_), (d), __LINE__);            \
+        CORO__ENTER(fn, co, coro__f);                                                             \
+    }))
+
+#define CORO__CALL_NEW(co, fn, ...)                                                               \
+    coro__called(__extension__({                                                                  \
+        coro_frame *coro__f = coro__heap_frame((co), &my->CORO_FRAME_first, &CORO__CAT(fn, _coro));\
+        if (coro__f)                                                                              \
+            *(struct fn *)(void *)coro__f = CORO__NEW(fn, coro__heap_caller(coro__f), __VA_ARGS__);\
+        coro__heap_call((co), coro__f);                                                           \
+    }))
+
+#define CORO__GEN_OPEN(gen_, fn, ...)                                                             \
+    __extension__({                                                                               \
+        struct CORO__CAT(fn, _gen) *coro__g = (gen_);                                             \
+        coro__gen_open(&coro__g->gen, &coro__g->frame.CORO_FRAME_first, &CORO__CAT(fn, _coro));   \
+        coro__g->frame = CORO__NEW(fn, NULL, __VA_ARGS__);                                        \
+        (void)0;                                                                                  \
+    })
+
+#define CORO__SPAWN(group_, fn, ...)                                                              \
+    __extension__({                                                                               \
+        coro_group *coro__g = (group_);                                                           \
+        coro_task *coro__t = coro__spawn(coro__g, &CORO__CAT(fn, _coro));                         \
+        if (coro__t)                                                                              \
+            ((CORO_TASK(fn) *)(void *)coro__t)->frame = CORO__NEW(fn, NULL, __VA_ARGS__);         \
+        coro__t ? 0 : coro__not_spawned(coro__g, &CORO__CAT(fn, _coro));                          \
+    })
+
+#define CORO__START(group_, task_, fn, ...)                                                       \
+    __extension__({                                                                               \
+        CORO_TASK(fn) *coro__t = (task_);                                                         \
+        int coro__e = coro__start((group_), &coro__t->task, &CORO__CAT(fn, _coro));               \
+        if (coro__e == 0)                                                                         \
+            coro__t->frame = CORO__NEW(fn, NULL, __VA_ARGS__);                                    \
+        coro__e;                                                                                  \
+    })
+
+#define CORO__RUN(options_, fn, ...)                                                              \
+    __extension__({                                                                               \
+        CORO_TASK(fn) coro__main;                                                                 \
+        coro__main.frame = CORO__NEW(fn, NULL, __VA_ARGS__);                                      \
+        coro__run((options_), &coro__main.task, &CORO__CAT(fn, _coro));                           \
+    })
+
+#define CORO__TASK_OF(t) ((coro_task *)(void *)&(t)->CORO_TASK_or_coro_task_expected)
+
+/* The kinds of cores, and their flags. */
+enum { CORO__TASK, CORO__SCOPE, CORO__GROUP, CORO__GENERATOR, CORO__CONTEXT };
+enum {
+    CORO__REQUESTED = 1,   /* cancelled itself */
+    CORO__SHIELD = 2,      /* does not look further out */
+    CORO__EFFECTIVE = 4,   /* REQUESTED, or not SHIELD and the outer one is EFFECTIVE: kept up to date */
+    CORO__EXPIRED = 8,     /* its deadline was what cancelled it; stays readable after the close */
+    CORO__ARMED = 16,      /* the timer is running */
+    CORO__OPEN = 32,       /* a scope in a chain; a task that is alive */
+    CORO__DEADLINE = 64,   /* a scope's: timer.when is one */
+    CORO__CAUGHT = 128,    /* a closed scope's: it ended a cancellation */
+    CORO__WAS = 256,       /* a closed scope's: it had been cancelled */
+    CORO__CANCELLED = 512, /* a task's: the innermost scope is EFFECTIVE. What every operation tests */
+    CORO__LIMIT = 1024,    /* a task's: the timer is coro_within's */
+    CORO__ABORTING = 2048, /* a task's: the operation was told, and will end later */
+    CORO__SPAWNED = 4096,  /* a task's: memory of the loop's */
+    CORO__IGNORING = 8192, /* a task's: timer.when counts refused awaits in a row */
+    CORO__FAILED = 16384,  /* an ended task's */
+    CORO__CLOSING = 32768u /* a group's: its opener waits for the children */
+};
+enum { CORO__GEN_CLOSED, CORO__GEN_FRESH, CORO__GEN_YIELDED, CORO__GEN_RUNNING, CORO__GEN_CLOSING };
+
+/* ================================================================================================
+ * >>task
+ */
+
+/* coro_spawn -- start a task in memory of the loop's: coro_spawn(&my->g, worker, .q = &my->q);
+ *
+ * It runs its first step later, behind those that are ready now. It has no handle: its memory goes
+ * back the moment it ends.
+ *
+ * Returns:    0. A failure is recorded in the group as a child's, so that it may be ignored.
+ * Errors:     -ENOMEM; -ESHUTDOWN: the group is closed. The arguments are still the caller's.
+ * Context:    anywhere on the loop's thread
+ */
+#define coro_spawn(group, ...) CORO__SPAWN(group, __VA_ARGS__, )
+
+/* coro_start -- start a task in storage of your own: coro_start(&my->g, &my->w[i], worker, .q = &my->q);
+ *
+ * The storage, a CORO_TASK(worker), is zero before its first use and stays until the group is closed;
+ * then, or when the task has ended, it may be started again. Errors as for coro_spawn.
+ */
+#define coro_start(group, task, ...) CORO__START(group, task, __VA_ARGS__, )
+
+/* coro_join -- wait until a started task has ended; its result. CORO_TRY(my->rc, coro_join(co, &my->w[0]));
+ *
+ * Waits:      while it runs. Being cancelled here leaves it running.
+ * Returns:    what it ended with.
+ * Errors:     -ECHILD: it was cancelled. -EDEADLK: it is this task. -EINVAL: never started.
+ *             -ECANCELED: this task is cancelled.
+ */
+#define coro_join(co, task) coro__join((co), CORO__TASK_OF(task))
+
+/* coro_task_cancel -- cancel one task: every await in it fails from now on. Not a failure of its group's.
+ *
+ * Returns:    1; 0 when it has ended already, or was cancelled before.
+ */
+#define coro_task_cancel(task) coro__task_cancel(CORO__TASK_OF(task))
+
+/* coro_task_result -- what a started task ended with; -EINPROGRESS while it runs; -EINVAL: never started. */
+#define coro_task_result(task) coro__task_result(CORO__TASK_OF(task))
+
+/* coro_task_status -- what has become of a started task. */
+#define coro_task_status(task) coro__task_status(CORO__TASK_OF(task))
+
+/* coro_task_name -- the name of its coroutine, "task" where names are not kept. */
+#define coro_task_name(task) coro__task_name(CORO__TASK_OF(task))
+
+/* coro_task_id -- its number in its group, in start order from 0: what coro_group_next tells. */
+#define coro_task_id(task) (CORO__TASK_OF(task)->core.index)
+
+/* coro_sleep -- wait for d. d <= 0: one fair turn behind all that is ready.
+ *
+ *   CORO_TRY(coro_sleep(co, CORO_MS(20)));
+ *
+ * Never ends early; equal deadlines end in the order in which they began. CORO_FOREVER: until cancelled.
+ *
+ * Returns:    0
+ * Errors:     -ECANCELED
+ */
+static inline coro_op coro_sleep(coro_task *co, coro_time d);
+
+/* coro_sleep_until -- wait until time t, see coro_now. */
+CORO__MUST_USE CORO_API coro_op coro_sleep_until(coro_task *co, coro_time t);
+
+/* coro_within -- one operation under a deadline: CORO_TRY(my->n, coro_within(co, CORO_S(1), coro_read(...)));
+ *
+ * d <= 0 tries once. For a call of a coroutine there is coro_call_within, for a block coro_timeout_open.
+ *
+ * Returns:    what the operation gives
+ * Errors:     -ETIMEDOUT: nothing was taken or given; else the operation's own.
+ */
+CORO__MUST_USE CORO_API coro_op coro_within(coro_task *co, coro_time d,
+                                            coro_op op_for_a_call_there_is_coro_call_within);
+
+/* coro_now -- the time: monotonic, read now. Under a virtual clock, the virtual time. */
+CORO_API coro_time coro_now(coro_task *co);
+
+/* coro_loop_of -- the loop that runs this task. */
+static inline coro_loop *coro_loop_of(const coro_task *co)
+{
+    return co->loop;
+}
+
+/* ================================================================================================
+ * >>scope -- cancellation is a state of a scope: every await inside fails with -ECANCELED.
+ */
+
+/* coro_scope_open -- open a block that can be cancelled by itself; for coro_scope_close.
+ *
+ * A scope may be cancelled, or given a deadline or a shield, before it is opened. The frame that
+ * opened it closes it when it leaves. Opening an open one traps.
+ */
+#define coro_scope_open(co, scope)                                                                \
+    coro__scope_open((co), &my->CORO_FRAME_first, (scope), CORO__SCOPE, __LINE__)
+
+/* coro_timeout_open -- a scope that is cancelled after d. What it ends has -ETIMEDOUT.
+ *
+ *   coro_timeout_open(co, &my->limit, CORO_S(2));
+ *   ...
+ *   CORO_TRY(coro_scope_close(co, &my->limit, 0));
+ */
+#define coro_timeout_open(co, scope, d)                                                           \
+    coro__timeout_open((co), &my->CORO_FRAME_first, (scope), (d), __LINE__)
+
+/* coro_shield_open -- a scope that cancellation from further out does not enter, for at most d.
+ *
+ *   CORO_FINALLY:
+ *       coro_shield_open(co, &my->shield, CORO_S(1));
+ *       CORO_IGNORE(coro_call(co, &my->bye, say_goodbye));
+ *       (void)coro_scope_close(co, &my->shield, 0);
+ */
+#define coro_shield_open(co, scope, d)                                                            \
+    coro__shield_open((co), &my->CORO_FRAME_first, (scope), (d), __LINE__)
+
+/* coro_scope_close -- close it. rc says how the block ended, the value what that makes.
+ *
+ * Returns:    rc; 0 when this scope's own coro_scope_cancel caused an rc of -ECANCELED.
+ * Errors:     -ETIMEDOUT: its deadline caused it. -ECANCELED: an outer scope is cancelled too.
+ *             -EBUSY: an inner one is open. -EPERM: another task's. Then nothing is changed.
+ */
+CORO_API int coro_scope_close(coro_task *co, coro_scope *scope, int rc);
+
+/* coro_scope_cancel -- cancel what is in the scope, at once and for good. A group: coro_group_cancel.
+ *
+ * Returns:    1; 0 when it was cancelled already: the first cause stays.
+ */
+CORO_API int coro_scope_cancel(coro_scope *scope);
+
+/* coro_scope_deadline -- set or move the deadline; CORO_FOREVER: none.
+ *
+ * Errors:     -EALREADY: it has been cancelled or has expired.
+ */
+CORO_API int coro_scope_deadline(coro_scope *scope, coro_time t);
+
+/* coro_scope_shield -- raise or drop the shield. Dropped under a cancelled outer scope, it lets that in. */
+CORO_API void coro_scope_shield(coro_scope *scope, bool on);
+
+/* coro_scope_cancelled -- has it been cancelled, by itself or its deadline? Also after the close. */
+CORO_API bool coro_scope_cancelled(const coro_scope *scope);
+
+/* coro_scope_expired -- was it the deadline? Also after the close. */
+CORO_API bool coro_scope_expired(const coro_scope *scope);
+
+/* coro_scope_caught -- after the close: did it end a cancellation that it had caused? */
+CORO_API bool coro_scope_caught(const coro_scope *scope);
+
+/* coro_cancelled -- would the next await fail? */
+static inline bool coro_cancelled(const coro_task *co)
+{
+    return (co->core.flags & CORO__CANCELLED) != 0;
+}
+
+/* coro_deadline -- the tightest deadline in force, or CORO_FOREVER; the past when cancelled. */
+CORO_API coro_time coro_deadline(const coro_task *co);
+
+/* ================================================================================================
+ * >>group -- a block of tasks that end before it does. See coro_mode for how failures are treated.
+ */
+
+/* coro_group_open -- open a group: coro_group_open(co, &my->g, CORO_ALL);
+ *
+ * A group is a scope as well (&g.scope): the body is cancelled with the children. Traps when open.
+ */
+#define coro_group_open(co, group, mode)                                                          \
+    coro__group_open((co), &my->CORO_FRAME_first, (group), (mode), __LINE__)
+
+/* coro_group_close -- wait for the children; rc says how the body ended. Usually by CORO_CLOSE(&g).
+ *
+ * A body that failed cancels the children. Closing a group that is not open gives rc.
+ *
+ * Waits:      until all have ended, whatever is cancelled meanwhile.
+ * Returns:    rc, or a race's winner's result.
+ * Errors:     the first failure in time; -ETIMEDOUT: the group's deadline; -ECANCELED: cancelled from
+ *             outside; -EBUSY: an inner scope or group is open; -EPERM: another task's group.
+ */
+CORO__MUST_USE CORO_API coro_op coro_group_close(coro_task *co, coro_group *group, intptr_t rc);
+
+/* coro_group_cancel -- cancel children and body. Not an error: the close gives 0. */
+CORO_API int coro_group_cancel(coro_group *group);
+
+/* coro_group_limit -- how many children coro_group_wait_room lets live at once; 0: any number. */
+CORO_API void coro_group_limit(coro_group *group, uint32_t limit);
+
+/* coro_group_wait_room -- wait until the group has room for one more child; then spawn it.
+ *
+ *   CORO_TRY(coro_group_wait_room(co, &my->g));
+ *   coro_spawn(&my->g, handle, .n = my->n);
+ *
+ * First come, first served. Room that is not used at once goes to the next.
+ *
+ * Errors:     -ECANCELED, -ETIMEDOUT; -ESHUTDOWN: the group is closed.
+ */
+CORO__MUST_USE CORO_API coro_op coro_group_wait_room(coro_task *co, coro_group *group);
+
+/* coro_group_next -- wait for the next child of coro_start's to end: 1, *index is its start order; 0: no more.
+ *
+ *   for (;;) {
+ *       CORO_TRY(my->got, coro_group_next(co, &my->g, &my->i));
+ *       if (!my->got) break;
+ *       use(coro_task_result(&my->t[my->i]));
+ *   }
+ *
+ * Errors:     -ECANCELED, -ETIMEDOUT; -ESHUTDOWN: the group is closed.
+ */
+CORO__MUST_USE CORO_API coro_op coro_group_next(coro_task *co, coro_group *group, int *index);
+
+/* ================================================================================================
+ * >>context -- values that are found from here down: a request's id, a user, a log.
+ */
+
+/* coro_context_set -- from here to the end of this frame, and in groups opened meanwhile, key has this value.
+ *
+ *   coro_context_set(co, &my->id, &request_id, "42");
+ */
+#define coro_context_set(co, node, key, value)                                                    \
+    coro__context_set((co), &my->CORO_FRAME_first, (node), (key), (value), __LINE__)
+
+/* coro_context_get -- the innermost value of key that this task can see, or null. */
+CORO_API void *coro_context_get(const coro_task *co, const void *key);
+
+/* ================================================================================================
+ * >>loop
+ */
+
+/* coro_run -- make a loop, run one coroutine to its end, tear down: int rc = coro_run(app, .port = 80);
+ *
+ * Returns:    its result
+ * Errors:     -EDEADLK: nothing could ever have woken the tasks (who waits for what was reported);
+ *             -ENOMEM; -ENOSYS: bare metal and no driver.
+ */
+#define coro_run(...) CORO__RUN(NULL, __VA_ARGS__, )
+
+/* coro_run_with -- the same with options: coro_run_with(&(coro_options){.clock = CORO_VIRTUAL}, app); */
+#define coro_run_with(options, ...) CORO__RUN(options, __VA_ARGS__, )
+
+/* coro_loop_init -- for owners of a loop. options may be null. Then spawn into &loop->root.
+ *
+ * Errors:     -EINVAL, -ENOMEM, -ENOSYS
+ */
+CORO_API int coro_loop_init(coro_loop *loop, const coro_options *options);
+
+/* coro_loop_run -- run until no task is left, or coro_loop_stop.
+ *
+ * Returns:    0
+ * Errors:     -EDEADLK: see coro_run; or the loop is running already.
+ */
+CORO_API int coro_loop_run(coro_loop *loop);
+
+/* coro_loop_step -- for guests in another loop: one turn of what is ready, without sleeping.
+ *
+ * Returns:    1: tasks are left, come again at coro_loop_deadline; 0: none is left.
+ * Errors:     -EDEADLK: it is running already.
+ */
+CORO_API int coro_loop_step(coro_loop *loop);
+
+/* coro_loop_deadline -- when to call coro_loop_step next; at once: the past. CORO_FOREVER: when woken. */
+CORO_API coro_time coro_loop_deadline(coro_loop *loop);
+
+/* coro_loop_now -- the loop's clock, read now. */
+CORO_API coro_time coro_loop_now(coro_loop *loop);
+
+/* coro_loop_stop -- let coro_loop_run return after this turn. A later one goes on. */
+CORO_API void coro_loop_stop(coro_loop *loop);
+
+/* coro_loop_fini -- give everything back. Returns -EBUSY, and does nothing, while tasks are alive. */
+CORO_API int coro_loop_fini(coro_loop *loop);
+
+/* coro_loop_hold, coro_loop_release -- somebody outside (a thread, an interrupt) is going to post: sleeping
+ * without a timer is no deadlock, and virtual time stands still until then. Counted. */
+CORO_API void coro_loop_hold(coro_loop *loop);
+CORO_API void coro_loop_release(coro_loop *loop);
+
+/* coro_loop_drive -- put another driver in place; the old one's fini is called. How coro_io.h comes in. */
+CORO_API void coro_loop_drive(coro_loop *loop, const coro_driver *driver);
+
+/* coro_loop_rung -- for drivers, before they sleep: has something come from outside? Interrupts may be off. */
+CORO_API bool coro_loop_rung(const coro_loop *loop);
+
+/* coro_loop_alloc, coro_loop_free -- the loop's memory: free lists by size. Null when there is none. */
+CORO_API void *coro_loop_alloc(coro_loop *loop, size_t size);
+CORO_API void coro_loop_free(coro_loop *loop, void *memory, size_t size);
+
+/* coro_post -- have node->run(loop, node) called on the loop's thread.
+ *
+ * Lock-free, cannot fail, cannot fill: the node is yours until it has been called. In order of posting.
+ *
+ * Returns:    true; false when it is posted already.
+ * Context:    threads, signal handlers, interrupts
+ */
+CORO_API bool coro_post(coro_loop *loop, coro_post_node *node);
+
+/* coro_irq_raise -- ring the bell. One store. From one interrupt or thread only. */
+CORO_API void coro_irq_raise(coro_irq *irq);
+
+/* coro_irq_wait -- wait until it has been rung; how many times since we were told last.
+ *
+ * Errors:     -ECANCELED, -ETIMEDOUT: no ring is lost; -EBUSY: another task waits.
+ */
+CORO__MUST_USE CORO_API coro_op coro_irq_wait(coro_task *co, coro_irq *irq);
+
+/* coro_dump -- print the tree of tasks: what each waits for, since when, and where. sink null: as options say. */
+CORO_API void coro_dump(coro_loop *loop, const coro_sink *sink);
+
+/* coro_stats -- numbers for operators. */
+CORO_API coro_loop_stats coro_stats(const coro_loop *loop);
+
+/* coro_verify -- check every list and flag of the loop; null, or what is wrong. For tests: it is slow. */
+CORO_API const char *coro_verify(coro_loop *loop);
+
+/* ================================================================================================
+ * >>operation -- awaitable operations of your own, with the means that ours have:
+ *
+ *     coro_op gate_pass(coro_task *co, struct gate *g)
+ *     {
+ *         static const coro_ops ops = {"gate", NULL, NULL};
+ *         if (coro_cancelled(co))
+ *             return coro_refuse(co);
+ *         if (g->open)
+ *             return coro_done(co, 0);
+ *         return coro_suspend(co, &g->waiting, &ops, 0);
+ *     }
+ *     void gate_open(struct gate *g)
+ *     {
+ *         g->open = true;
+ *         while (g->waiting.head)
+ *             coro_complete(g->waiting.head, 0);
+ *     }
+ */
+
+/* The kind of an operation. */
+typedef enum coro_abort {
+    CORO_ABORT_DONE,  /* undone: the core takes the task out of the queue and ends the wait */
+    CORO_ABORT_LATER, /* begun: coro_complete will come; it is not asked again */
+    CORO_ABORT_NEVER  /* cannot be aborted: ends by itself */
+} coro_abort;
+
+struct coro_ops {
+    const char *what; /* for dumps: "queue get" */
+    /* The task is cancelled or its limit is over. Null: CORO_ABORT_DONE. May complete other tasks. */
+    coro_abort (*abort)(coro_task *task, coro_waitq *queue);
+    /* The task has been taken out of the queue without a result: look who is next. May be null. */
+    void (*gone)(coro_task *task, coro_waitq *queue);
+};
+
+/* coro_suspend -- put the task to sleep at the end of a queue, until coro_complete. Return its value.
+ *
+ * word is the operation's own while it waits, see coro_word: a pointer into a frame, a count.
+ */
+CORO__MUST_USE CORO_API coro_op coro_suspend(coro_task *co, coro_waitq *queue, const coro_ops *ops,
+                                             intptr_t word);
+
+/* coro_complete -- end a task's wait with this result. It runs later, behind those that are ready.
+ *
+ * Returns:    true; false when it does not wait (its wait has ended already).
+ */
+CORO_API bool coro_complete(coro_task *task, intptr_t result);
+
+/* coro_done -- the operation is done at once. Return its value. (The budget may let others run first.) */
+static inline coro_op coro_done(coro_task *co, intptr_t result);
+
+/* coro_refuse -- the task is cancelled: nothing was done. Return its value. */
+static inline coro_op coro_refuse(const coro_task *co);
+
+/* coro_word -- what coro_suspend was given, while the task waits. */
+static inline intptr_t coro_word(const coro_task *task)
+{
+    return task->result;
+}
+
+/* coro_waitq_next -- the one behind task in the queue, or null. The first one is queue->head. */
+static inline coro_task *coro_waitq_next(const coro_waitq *queue, const coro_task *task);
+
+/* coro_is_local -- is p the address of a local variable of the coroutine that runs now? Then return
+ * coro_local(co): an operation must not keep it. */
+static inline bool coro_is_local(const coro_task *co, const void *p);
+
+/* coro_local -- trap, in the name of the line that awaits. */
+static inline coro_op coro_local(void);
+
+/* ------------------------------------------------------------------------------------------------
+ * Functions behind the macros.
+ */
+CORO__NORETURN CORO__COLD_API void coro__trap(const coro_info *info, unsigned line, const char *text);
+CORO__COLD_API intptr_t coro__no_label(coro_task *co, coro_frame *frame);
+CORO__COLD_API intptr_t coro__exit(coro_task *co, coro_frame *frame, intptr_t e, bool in_finally);
+CORO__COLD_API intptr_t coro__end_slow(coro_task *co, coro_frame *frame, intptr_t v);
+CORO_API coro_op coro__sleep(coro_task *co, coro_time d);
+CORO_API coro_op coro__join(coro_task *co, coro_task *task);
+CORO_API int coro__task_cancel(coro_task *task);
+CORO_API int coro__task_result(const coro_task *task);
+CORO_API coro_status coro__task_status(const coro_task *task);
+CORO_API const char *coro__task_name(const coro_task *task);
+CORO_API coro_task *coro__spawn(coro_group *group, const coro_info *info);
+CORO__COLD_API int coro__not_spawned(coro_group *group, const coro_info *info);
+CORO_API int coro__start(coro_group *group, coro_task *task, const coro_info *info);
+CORO_API int coro__run(const coro_options *options, coro_task *task, const coro_info *info);
+CORO_API void coro__scope_open(coro_task *co, coro_frame *frame, coro_scope *scope, int kind, int line);
+CORO_API void coro__timeout_open(coro_task *co, coro_frame *frame, coro_scope *scope, coro_time d,
+                                 int line);
+CORO_API void coro__shield_open(coro_task *co, coro_frame *frame, coro_scope *scope, coro_time d,
+                                int line);
+CORO_API void coro__group_open(coro_task *co, coro_frame *frame, coro_group *group, coro_mode mode,
+                               int line);
+CORO_API void coro__context_set(coro_task *co, coro_frame *frame, coro_context *node, const void *key,
+                                void *value, int line);
+CORO_API coro_frame *coro__heap_frame(coro_task *co, coro_frame *from, const coro_info *info);
+CORO_API coro_frame *coro__heap_caller(coro_frame *frame);
+CORO_API coro_ret coro__heap_call(coro_task *co, coro_frame *frame);
+CORO_API void coro__gen_open(coro_gen *gen, coro_frame *frame, const coro_info *info);
+CORO__MUST_USE CORO_API coro_ret coro__gen_next(coro_task *co, coro_frame *from, coro_gen *gen);
+CORO__MUST_USE CORO_API coro_ret coro__gen_close(coro_task *co, coro_frame *from, coro_gen *gen);
+CORO_API int coro__yield(coro_task *co, coro_frame *frame);
+CORO_API int coro__yielded(coro_task *co);
+
+static inline coro_ret coro__put_down(intptr_t v)
+{
+    coro_ret r;
+    r.value = v;
+    return r;
+}
+
+/* The value of an awaited expression. The frame in which an operation waits is the one to resume. */
+static inline intptr_t coro__of_op(coro_task *co, coro_frame *frame, coro_op op)
+{
+    if (op.value <= CORO__SPECIAL)
+        co->leaf = frame;
+    return op.value;
+}
+
+static inline intptr_t coro__of_ret(coro_task *co, coro_frame *frame, coro_ret ret)
+{
+    (void)co;
+    (void)frame;
+    return ret.value;
+}
+
+/* An error of the user's own must not be taken for a special value. */
+static inline intptr_t coro__no_special(intptr_t v)
+{
+    return CORO__UNLIKELY(v <= CORO__SPECIAL) ? CORO__SPECIAL + 1 : v;
+}
+
+static inline intptr_t coro__of_int(coro_task *co, coro_frame *frame, intptr_t v)
+{
+    (void)co;
+    (void)frame;
+    return coro__no_special(v);
+}
+
+CORO__MUST_USE static inline coro_ret coro__called(coro_ret ret)
+{
+    return ret;
+}
+
+/* Run a frame until it is done or has to wait: CORO_CHECK lets it return at each await. */
+static inline coro_ret coro__enter(coro_task *co, coro_frame *frame)
+{
+    intptr_t v;
+    do
+        v = frame->info->run(co, frame);
+    while (CORO_CHECK && v == CORO__AGAIN);
+    return coro__put_down(v);
+}
+
+#if CORO_CHECK
+static inline coro_ret coro__again(coro_task *co, coro_frame *frame, intptr_t v)
+{
+    (void)frame;
+    if (v > CORO__SPECIAL) {
+        co->result = v;
+        v = CORO__AGAIN;
+    }
+    return coro__put_down(v);
+}
+#endif
+
+#if CORO_LABELS_AS_VALUES
+static inline unsigned coro__label_state(ptrdiff_t distance)
+{
+    if (distance < -0x7fff || distance >= (ptrdiff_t)CORO__ENDED - 0x8000)
+        coro__trap(NULL, 0, "CORO_LABELS_AS_VALUES: this coroutine has more than 32 KiB of code");
+    return (unsigned)(distance + 0x8000);
+}
+
+static inline bool coro__at_label(const coro_frame *frame)
+{
+    return (frame->place & 0xffffu) != 0 && (frame->place & 0xffffu) < CORO__ENDED;
+}
+
+static inline ptrdiff_t coro__label_of(const coro_frame *frame)
+{
+    return (ptrdiff_t)(frame->place & 0xffffu) - 0x8000;
+}
+#endif
+
+static inline bool coro__has_open(const coro_task *co, const coro_frame *frame)
+{
+    const coro_scope *s = (const coro_scope *)(const void *)co->core.inner;
+    return s && s->frame == frame;
+}
+
+static inline coro_ret coro__end(coro_task *co, coro_frame *frame, intptr_t v)
+{
+    if (CORO__UNLIKELY(coro__has_open(co, frame)))
+        return coro__put_down(coro__end_slow(co, frame, v));
+#if CORO_DEBUG
+    frame->place = CORO__ENDED | (frame->place & 0xffff0000u);
+#endif
+    return coro__put_down(coro__no_special(v));
+}
+
+static inline coro_op coro__op(intptr_t v)
+{
+    coro_op op;
+    op.value = v;
+    return op;
+}
+
+CORO__MUST_USE static inline coro_op coro_refuse(const coro_task *co)
+{
+    (void)co;
+    return coro__op(CORO__REFUSED);
+}
+
+CORO__MUST_USE static inline coro_op coro_done(coro_task *co, intptr_t result)
+{
+    if (CORO__UNLIKELY(++co->core.spent >= co->loop->budget)) {
+        co->core.spent = 0;
+        co->result = result;
+        return coro__op(CORO__TURN_AND_LOOK);
+    }
+    return coro__op(coro__no_special(result));
+}
+
+CORO__MUST_USE static inline coro_op coro_sleep(coro_task *co, coro_time d)
+{
+    if (d > 0)
+        return coro__sleep(co, d);
+    if (CORO__UNLIKELY(coro_cancelled(co)))
+        return coro_refuse(co);
+    co->core.spent = 0;
+    co->result = 0;
+    return coro__op(CORO__TURN);
+}
+
+static inline coro_task *coro__of_link(coro_link *wait)
+{
+    return (coro_task *)(void *)((char *)wait - offsetof(coro_task, wait));
+}
+
+static inline coro_task *coro_waitq_next(const coro_waitq *queue, const coro_task *task)
+{
+    coro_task *next = coro__of_link(task->wait.next);
+    return next == queue->head ? NULL : next;
+}
+
+CORO__MUST_USE static inline coro_op coro_local(void)
+{
+    return coro__op(CORO__LOCAL);
+}
+
+static inline bool coro_is_local(const coro_task *co, const void *p)
+{
+#if CORO_STACK_CHECK
+    return co->loop->stack - (uintptr_t)p < 0x10000u;
+#else
+    (void)co;
+    (void)p;
+    return false;
+#endif
+}
+
+/* ================================================================================================
+ * >>impl -- nothing from here on is needed to use the library.
+ */
+#if !defined CORO_SHARED || defined CORO_IMPLEMENTATION
+
+#if CORO_HOSTED
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/select.h>
+#include <time.h>
+#include <unistd.h>
+#include <fcntl.h>
+#if !defined CLOCK_MONOTONIC
+#error "coro.h: <time.h> hides clock_gettime: include coro.h before system headers, or compile with -std=gnu11 or -D_DEFAULT_SOURCE"
+#endif
+#endif
+
+#define CORO__COLD_PRIVATE CORO__COLD CORO__UNUSED static
+
+#if defined __cplusplus
+#define CORO__ZERO {}
+#else
+#define CORO__ZERO {0}
+#endif
+
+/* --- atomics ------------------------------------------------------------------------------------
+ * Three are enough. Chips without compare-and-swap switch interrupts off for a moment.
+ */
+#if defined __AVR__
+#include <avr/interrupt.h>
+#define CORO__LOCKED(statement)                                                                   \
+    do {                                                                                          \
+        uint8_t coro__sreg = SREG;                                                                \
+        cli();                                                                                    \
+        statement;                                                                                \
+        SREG = coro__sreg;                                                                        \
+    } while (0)
+#elif defined __ARM_ARCH_PROFILE && __ARM_ARCH_PROFILE == 'M' && !CORO_HOSTED
+#define CORO__LOCKED(statement)                                                                   \
+    do {                                                                                          \
+        uint32_t coro__primask;                                                                   \
+        __asm__ volatile("mrs %0, primask\n\tcpsid i" : "=r"(coro__primask) : : "memory");        \
+        statement;                                                                                \
+        __asm__ volatile("msr primask, %0" : : "r"(coro__primask) : "memory");                    \
+    } while (0)
+#endif
+
+/* Set *at to `to` if it is `from`. */
+static inline bool coro__swap_if(coro_post_node *volatile *at, coro_post_node *from, coro_post_node *to)
+{
+#if defined CORO__LOCKED
+    bool same;
+    CORO__LOCKED({ same = *at == from; if (same) *at = to; });
+    return same;
+#else
+    return __atomic_compare_exchange_n(at, &from, to, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+#endif
+}
+
+static inline coro_post_node *coro__take_all(coro_post_node *volatile *at)
+{
+#if defined CORO__LOCKED
+    coro_post_node *all;
+    CORO__LOCKED({ all = *at; *at = NULL; });
+    return all;
+#else
+    return __atomic_exchange_n(at, (coro_post_node *)NULL, __ATOMIC_SEQ_CST);
+#endif
+}
+
+static inline int coro__set(volatile int *at, int to)
+{
+#if defined CORO__LOCKED
+    int old;
+    CORO__LOCKED({ old = *at; *at = to; });
+    return old;
+#else
+    return __atomic_exchange_n(at, to, __ATOMIC_SEQ_CST);
+#endif
+}
+
+/* --- text ---------------------------------------------------------------------------------------
+ * Messages without printf, for chips and for signal handlers' sake.
+ */
+typedef struct coro__text {
+    const coro_sink *sink;
+    size_t used;
+    char buffer[120];
+} coro__text;
+
+static inline void coro__flush(coro__text *t)
+{
+    t->buffer[t->used] = 0;
+    if (t->used)
+        t->sink->put(t->sink->arg, t->buffer);
+    t->used = 0;
+}
+
+static inline void coro__say(coro__text *t, const char *s)
+{
+    for (; *s; s++) {
+        t->buffer[t->used++] = *s;
+        if (*s == '\n' || t->used == sizeof t->buffer - 1)
+            coro__flush(t);
+    }
+}
+
+static inline void coro__say_number(coro__text *t, uint64_t n)
+{
+    char digits[21];
+    size_t i = sizeof digits - 1;
+    digits[i] = 0;
+    do
+        digits[--i] = (char)('0' + (int)(n % 10));
+    while (n /= 10);
+    coro__say(t, digits + i);
+}
+
+/* A duration, in seconds with three digits. */
+static inline void coro__say_time(coro__text *t, coro_time d)
+{
+    uint64_t ms;
+    char fraction[5] = {'.', '0', '0', '0', 0};
+    if (d < 0)
+        d = 0;
+    ms = (uint64_t)d / (CORO_TICKS_PER_S / 1000 ? CORO_TICKS_PER_S / 1000 : 1);
+    coro__say_number(t, ms / 1000);
+    fraction[1] = (char)(fraction[1] + (int)(ms / 100 % 10));
+    fraction[2] = (char)(fraction[2] + (int)(ms / 10 % 10));
+    fraction[3] = (char)(fraction[3] + (int)(ms % 10));
+    coro__say(t, fraction);
+    coro__say(t, " s");
+}
+
+static inline void coro__say_place(coro__text *t, const coro_info *info, unsigned line)
+{
+#if CORO_NAMES
+    coro__say(t, info ? info->name : "coroutine");
+    coro__say(t, " ");
+    coro__say(t, info ? info->file : "?");
+    coro__say(t, ":");
+#else
+    (void)info;
+    coro__say(t, "line ");
+#endif
+    coro__say_number(t, line);
+}
+
+static inline void coro__to_stderr(void *arg, const char *text)
+{
+    (void)arg;
+#if CORO_HOSTED
+    fputs(text, stderr);
+#else
+    (void)text;
+#endif
+}
+
+static inline const coro_sink *coro__stderr(void)
+{
+    static const coro_sink sink = {coro__to_stderr, NULL};
+    return &sink;
+}
+
+/* coro__trap -- a mistake that cannot be survived: say where and what to do, and end. */
+CORO__COLD_API void coro__trap(const coro_info *info, unsigned line, const char *text)
+{
+#if defined CORO_TRAP
+    CORO_TRAP(CORO_NAMES && info ? info->file : "?", line, CORO_NAMES && info ? info->name : "?", text);
+#else
+    coro__text t;
+    t.sink = coro__stderr();
+    t.used = 0;
+#if CORO_NAMES
+    coro__say(&t, info ? info->file : "coro.h");
+#endif
+    coro__say(&t, ":");
+    coro__say_number(&t, line);
+    coro__say(&t, ": ");
+#if CORO_NAMES
+    coro__say(&t, info ? info->name : "coro");
+    coro__say(&t, ": ");
+#endif
+    coro__say(&t, text);
+    coro__say(&t, "\n");
+    coro__flush(&t);
+#endif
+#if CORO_HOSTED
+    abort();
+#else
+    __builtin_trap();
+#endif
+}
+
+/* A mistake of the code that task runs now. */
+CORO__COLD_PRIVATE void coro__blame(const coro_task *co, const char *text)
+{
+    coro__trap(co && co->leaf ? co->leaf->info : NULL, co && co->leaf ? co->leaf->place >> 16 : 0, text);
+}
+
+/* A mistake that is answered with an error: CORO_DEBUG says it aloud. */
+CORO__COLD_PRIVATE int coro__warn(const coro_task *co, const char *text, int error)
+{
+#if CORO_DEBUG
+    coro__text t;
+    t.sink = &co->loop->options.report;
+    t.used = 0;
+    coro__say_place(&t, co->leaf->info, co->leaf->place >> 16);
+    coro__say(&t, ": ");
+    coro__say(&t, text);
+    coro__say(&t, "\n");
+    coro__flush(&t);
+#else
+    (void)co;
+    (void)text;
+#endif
+    return error;
+}
+
+/* --- lists and time ------------------------------------------------------------------------------ */
+
+static inline void coro__list_init(coro_link *list)
+{
+    list->next = list->prev = list;
+}
+
+static inline void coro__insert_before(coro_link *at, coro_link *n)
+{
+    n->next = at;
+    n->prev = at->prev;
+    at->prev->next = n;
+    at->prev = n;
+}
+
+static inline void coro__unlink(coro_link *n)
+{
+    n->next->prev = n->prev;
+    n->prev->next = n->next;
+}
+
+static inline bool coro__before(coro_time a, coro_time b)
+{
+#if CORO_TIME_BITS == 64
+    return a < b;
+#else
+    return (coro_time)((coro__utime)a - (coro__utime)b) < 0; /* ticks wrap */
+#endif
+}
+
+/* now + d, for d >= 0; saturates. */
+static inline coro_time coro__after(coro_time now, coro_time d)
+{
+#if CORO_TIME_BITS == 64
+    return d > CORO_FOREVER - (now > 0 ? now : 0) ? CORO_FOREVER : now + d;
+#else
+    if (d > CORO_FOREVER / 2)
+        d = CORO_FOREVER / 2;
+    return (coro_time)((coro__utime)now + (coro__utime)d);
+#endif
+}
+
+static inline coro_time coro__read_clock(coro_loop *loop)
+{
+    if (!loop->virtual_clock)
+        loop->now = loop->driver.now(loop->driver.arg);
+    return loop->now;
+}
+
+static inline coro_task *coro__task_of(coro_core *core)
+{
+    return (coro_task *)(void *)((char *)core - offsetof(coro_task, core));
+}
+
+static inline coro_group *coro__group_of(const coro_task *task)
+{
+    return (coro_group *)(void *)task->core.outer;
+}
+
+/* --- timers --------------------------------------------------------------------------------------
+ * A hierarchical wheel. Level l has slots of 2^(SHIFT + l*BITS) ticks; a timer is in the slot in which
+ * its deadline first differs from loop->tick. When the tick enters a slot of a higher level, its
+ * timers move down; those of the lowest level are sorted into the list `due`. Appending keeps equal
+ * deadlines in start order all the way: both are in the same slot at any time.
+ *
+ *     arm --> fresh --sort--> due --> fire          (deadline within the present tick)
+ *        `--> slots[n] --> ... --> slots[0] --sort--> due
+ *
+ * A slot's bit in `used` may be stale: dropping a timer does not look for its slot.
+ */
+static inline coro_timer *coro__timer_of(coro_link *l)
+{
+    return (coro_timer *)(void *)l;
+}
+
+#if CORO_WHEEL_BITS
+static inline coro__utime coro__tick_of(coro_time when)
+{
+    return (coro__utime)when >> CORO_WHEEL_SHIFT;
+}
+
+static inline int coro__level_of(coro__utime differing)
+{
+    return (63 - __builtin_clzll((unsigned long long)differing)) / CORO_WHEEL_BITS;
+}
+#endif
+
+static inline void coro__timer_place(coro_loop *loop, coro_timer *timer)
+{
+#if CORO_WHEEL_BITS
+    coro__utime tick = coro__tick_of(timer->when);
+    if (tick > loop->tick) {
+        int level = coro__level_of(tick ^ loop->tick);
+        unsigned slot = (unsigned)(tick >> (level * CORO_WHEEL_BITS)) & (CORO__SLOTS - 1);
+        loop->used[level] |= (uint64_t)1 << slot;
+        coro__insert_before(&loop->slots[level][slot], &timer->link);
+        return;
+    }
+#endif
+    coro__insert_before(&loop->fresh, &timer->link);
+}
+
+static inline void coro__timer_arm(coro_loop *loop, coro_core *core, coro_time when)
+{
+    core->timer.when = when;
+    core->flags |= CORO__ARMED;
+    loop->timers++;
+    coro__timer_place(loop, &core->timer);
+}
+
+static inline void coro__timer_disarm(coro_loop *loop, coro_core *core)
+{
+    core->flags &= (uint16_t)~(CORO__ARMED | CORO__LIMIT);
+    loop->timers--;
+    coro__unlink(&core->timer.link);
+}
+
+/* Move all of `from` to the end of `to`. */
+static inline void coro__splice(coro_link *to, coro_link *from)
+{
+    if (from->next == from)
+        return;
+    from->next->prev = to->prev;
+    to->prev->next = from->next;
+    from->prev->next = to;
+    to->prev = from->prev;
+    coro__list_init(from);
+}
+
+/* Merge the sorted list at `from` into `into`; of equal ones, into's come first. */
+static inline void coro__merge(coro_link *into, coro_link *from)
+{
+    coro_link *at = into->prev;
+    while (from->prev != from) {
+        coro_link *last = from->prev;
+        while (at != into && coro__before(coro__timer_of(last)->when, coro__timer_of(at)->when))
+            at = at->prev;
+        coro__unlink(last);
+        coro__insert_before(at->next, last);
+    }
+}
+
+/* Sort a list by deadline, keeping the order of equal ones: bins of 1, 2, 4 ... sorted timers. */
+static inline void coro__sort(coro_link *list)
+{
+    coro_link bins[32];
+    int used = 0;
+    if (list->next == list || list->next->next == list)
+        return;
+    while (list->next != list) {
+        coro_link *n = list->next;
+        coro_link run;
+        int b = 0;
+        coro__unlink(n);
+        coro__list_init(&run);
+        coro__insert_before(&run, n);
+        for (; b < used && bins[b].next != &bins[b]; b++) {
+            coro__merge(&bins[b], &run); /* the bin's are older: they come first */
+            coro__splice(&run, &bins[b]);
+        }
+        if (b == used)
+            coro__list_init(&bins[used++]);
+        coro__splice(&bins[b], &run);
+    }
+    while (used-- > 0)
+        coro__merge(list, &bins[used]);
+}
+
+static inline void coro__settle(coro_loop *loop)
+{
+    if (loop->fresh.next == &loop->fresh)
+        return;
+    coro__sort(&loop->fresh);
+    coro__merge(&loop->due, &loop->fresh);
+}
+
+#if CORO_WHEEL_BITS
+/* The first slot at or after the tick that may hold timers: its level, or -1; *start: its first tick. */
+static inline int coro__next_slot(coro_loop *loop, coro__utime *start, unsigned *slot)
+{
+    int level;
+    for (level = 0; level < CORO__LEVELS; level++) {
+        int shift = level * CORO_WHEEL_BITS;
+        unsigned here = (unsigned)(loop->tick >> shift) & (CORO__SLOTS - 1);
+        uint64_t later = loop->used[level] & ~(((uint64_t)2 << here) - 1);
+        while (later) {
+            unsigned s = (unsigned)__builtin_ctzll(later);
+            coro_link *list = &loop->slots[level][s];
+            if (list->next != list) {
+                coro__utime above = shift + CORO_WHEEL_BITS < CORO_TIME_BITS
+                                        ? loop->tick >> (shift + CORO_WHEEL_BITS)
+                                                            << (shift + CORO_WHEEL_BITS)
+                                        : 0;
+                *start = above | (coro__utime)s << shift;
+                *slot = s;
+                return level;
+            }
+            loop->used[level] &= ~((uint64_t)1 << s); /* a stale bit */
+            later &= later - 1;
+        }
+    }
+    return -1;
+}
+
+/* Bring every timer of the ticks up to `to` into due. */
+static inline void coro__wheel_turn(coro_loop *loop, coro__utime to)
+{
+    coro__utime start;
+    unsigned slot;
+    while (loop->tick < to) {
+        int level = coro__next_slot(loop, &start, &slot);
+        coro_link taken;
+        if (level < 0 || start > to) {
+            loop->tick = to;
+            return;
+        }
+        loop->tick = start;
+        loop->used[level] &= ~((uint64_t)1 << slot);
+        coro__list_init(&taken);
+        coro__splice(&taken, &loop->slots[level][slot]);
+        if (level == 0) {
+            coro__settle(loop); /* those are of earlier ticks */
+            coro__sort(&taken);
+            coro__splice(&loop->due, &taken);
+        } else {
+            while (taken.next != &taken) {
+                coro_timer *timer = coro__timer_of(taken.next);
+                coro__unlink(&timer->link);
+                coro__timer_place(loop, timer);
+            }
+        }
+    }
+}
+#endif
+
+/* When the first timer fires, or a moment before that; CORO_FOREVER: there is none. Exact, where the
+ * first one is not in a crowd far away. */
+static inline coro_time coro__next_deadline(coro_loop *loop)
+{
+    if (!loop->timers)
+        return CORO_FOREVER;
+    coro__settle(loop);
+    if (loop->due.next != &loop->due)
+        return coro__timer_of(loop->due.next)->when;
+#if CORO_WHEEL_BITS
+    {
+        coro__utime start;
+        unsigned slot = 0;
+        int level = coro__next_slot(loop, &start, &slot);
+        int left = 16;
+        coro_time first = CORO_FOREVER;
+        coro_link *l;
+        if (level < 0)
+            return CORO_FOREVER;
+        for (l = loop->slots[level][slot].next; l != &loop->slots[level][slot]; l = l->next) {
+            if (level > 0 && left-- == 0)
+                return (coro_time)(start << CORO_WHEEL_SHIFT);
+            if (coro__timer_of(l)->when < first)
+                first = coro__timer_of(l)->when;
+        }
+        return first;
+    }
+#else
+    return CORO_FOREVER;
+#endif
+}
+
+static void coro__expire(coro_loop *loop, coro_core *core);
+
+/* Fire all that is due at loop->now, before any task runs. */
+static inline void coro__fire(coro_loop *loop)
+{
+    if (!loop->timers)
+        return;
+#if CORO_WHEEL_BITS
+    if (coro__tick_of(loop->now) > loop->tick)
+        coro__wheel_turn(loop, coro__tick_of(loop->now));
+#endif
+    for (;;) {
+        coro_timer *first;
+        coro__settle(loop);
+        first = coro__timer_of(loop->due.next);
+        if (&first->link == &loop->due || coro__before(loop->now, first->when))
+            return;
+        coro__expire(loop, (coro_core *)(void *)first);
+    }
+}
+
+/* --- the run queue --------------------------------------------------------------------------------
+ * FIFO. A task is in it at most once, so room is reserved when it is spawned, and a wake-up cannot fail.
+ * A ring of pointers lets the processor fetch many tasks at once; with a list through the tasks the
+ * address of the next one would have to be fetched first.
+ */
+#if CORO_RING
+static inline void coro__ready(coro_loop *loop, coro_task *task)
+{
+    loop->ready[loop->tail++ & loop->mask] = task;
+}
+
+static inline uint32_t coro__ready_count(const coro_loop *loop)
+{
+    return loop->tail - loop->head;
+}
+
+CORO__COLD_PRIVATE bool coro__grow(coro_loop *loop)
+{
+    uint32_t size = (loop->mask + 1) * 2, i;
+    coro_task **bigger = (coro_task **)coro_loop_alloc(loop, size * sizeof *bigger);
+    if (!bigger)
+        return false;
+    for (i = loop->head; i != loop->tail; i++)
+        bigger[i & (size - 1)] = loop->ready[i & loop->mask];
+    for (; i != loop->head + size; i++)
+        bigger[i & (size - 1)] = NULL; /* prefetching may read it */
+    if (loop->ready != loop->small && loop->ready != loop->options.ready)
+        coro_loop_free(loop, loop->ready, (loop->mask + 1) * sizeof *bigger);
+    loop->ready = bigger;
+    loop->mask = size - 1;
+    return true;
+}
+
+static inline bool coro__reserve(coro_loop *loop)
+{
+    if (CORO__UNLIKELY(loop->alive > loop->mask) && !coro__grow(loop))
+        return false;
+    loop->alive++;
+    return true;
+}
+
+/* Swap a random one of the first n to the front. */
+CORO__COLD_PRIVATE void coro__shuffle(coro_loop *loop, uint32_t n)
+{
+    coro_task **first = &loop->ready[loop->head & loop->mask], **other, *t = *first;
+    loop->random = loop->random * 1664525u + 1013904223u;
+    other = &loop->ready[(loop->head + (uint32_t)(((uint64_t)loop->random * n) >> 32)) & loop->mask];
+    *first = *other;
+    *other = t;
+}
+#else
+static inline void coro__ready(coro_loop *loop, coro_task *task)
+{
+    task->wait.next = NULL;
+    if (loop->count++)
+        loop->tail->wait.next = &task->wait;
+    else
+        loop->head = task;
+    loop->tail = task;
+}
+
+static inline uint32_t coro__ready_count(const coro_loop *loop)
+{
+    return loop->count;
+}
+
+static inline bool coro__reserve(coro_loop *loop)
+{
+    loop->alive++;
+    return true;
+}
+#endif
+
+/* --- memory ---------------------------------------------------------------------------------------
+ * Sizes are rounded up to grains. A freed piece goes to the list of its size; new ones are cut from a
+ * slab. What is larger than the largest class comes from the allocator itself, or, in an arena, from a
+ * list that is searched.
+ */
+typedef struct coro__piece {
+    struct coro__piece *next;
+    size_t size;
+} coro__piece;
+
+static inline size_t coro__round(size_t size)
+{
+    size_t least = sizeof(coro__piece);
+    if (size < least)
+        size = least;
+    return (size + CORO_GRAIN - 1) / CORO_GRAIN * CORO_GRAIN;
+}
+
+static inline void *coro__take(coro_loop *loop, size_t size)
+{
+    void *memory = loop->allocator.alloc ? loop->allocator.alloc(loop->allocator.arg, size) : NULL;
+    if (memory)
+        loop->memory += size;
+    return memory;
+}
+
+static inline void coro__give(coro_loop *loop, void *memory, size_t size)
+{
+    loop->memory -= size;
+    loop->allocator.free(loop->allocator.arg, memory, size);
+}
+
+/* Cut from the slab; a new one, when it is used up. */
+CORO__COLD_PRIVATE void *coro__cut_new(coro_loop *loop, size_t size)
+{
+    size_t head = coro__round(sizeof(coro__piece));
+    size_t want = loop->slab_size > size + head ? loop->slab_size : size + head;
+    coro__piece *slab;
+    if (loop->arena)
+        return NULL;
+    slab = (coro__piece *)coro__take(loop, want);
+    if (!slab)
+        return NULL;
+    slab->next = (coro__piece *)loop->slabs;
+    slab->size = want;
+    loop->slabs = slab;
+    loop->slab = (char *)slab + head + size;
+    loop->slab_end = (char *)slab + want;
+    if (loop->slab_size < 65536)
+        loop->slab_size *= 2;
+    return (char *)slab + head;
+}
+
+static inline void *coro__cut(coro_loop *loop, size_t size)
+{
+    char *memory = loop->slab;
+    if ((size_t)(loop->slab_end - memory) < size)
+        return coro__cut_new(loop, size);
+    loop->slab = memory + size;
+    if (loop->arena)
+        loop->memory += size;
+    return memory;
+}
+
+/* Larger than the classes: in an arena, a piece of the same size that was freed. */
+CORO__COLD_PRIVATE void *coro__large(coro_loop *loop, size_t size)
+{
+    coro__piece **at = (coro__piece **)(void *)&loop->free[CORO_CLASSES], *p;
+    if (!loop->arena)
+        return coro__take(loop, size);
+    for (; (p = *at) != NULL; at = &p->next)
+        if (p->size == size) {
+            *at = p->next;
+            return p;
+        }
+    return coro__cut(loop, size);
+}
+
+CORO_API void *coro_loop_alloc(coro_loop *loop, size_t size)
+{
+    size_t rounded = coro__round(size), c = rounded / CORO_GRAIN - 1;
+    coro__piece *piece;
+    if (c >= CORO_CLASSES)
+        return coro__large(loop, rounded);
+    piece = (coro__piece *)loop->free[c];
+    if (!piece)
+        return coro__cut(loop, rounded);
+    loop->free[c] = piece->next;
+    return piece;
+}
+
+CORO_API void coro_loop_free(coro_loop *loop, void *memory, size_t size)
+{
+    size_t rounded = coro__round(size), c = rounded / CORO_GRAIN - 1;
+    coro__piece *piece = (coro__piece *)memory;
+    if (c >= CORO_CLASSES) {
+        if (!loop->arena) {
+            coro__give(loop, memory, rounded);
+            return;
+        }
+        c = CORO_CLASSES;
+        piece->size = rounded;
+    }
+    piece->next = (coro__piece *)loop->free[c];
+    loop->free[c] = piece;
+}
+
+/* --- what the loop has to say --------------------------------------------------------------------- */
+
+static inline void coro__say_task(coro__text *t, const coro_task *task)
+{
+    coro__say(t, "task ");
+    coro__say_number(t, task->core.index);
+    coro__say(t, " ");
+    coro__say(t, coro__task_name(task));
+}
+
+/* "coro: task 3 worker <what>, at worker main.c:12" */
+CORO__COLD_PRIVATE void coro__report(coro_loop *loop, const coro_task *task, const char *what)
+{
+    coro__text t;
+    t.sink = &loop->options.report;
+    t.used = 0;
+    coro__say(&t, "coro: ");
+    if (task)
+        coro__say_task(&t, task);
+    coro__say(&t, what);
+    if (task && task->leaf) {
+        coro__say(&t, ", at ");
+        coro__say_place(&t, task->leaf->info, task->leaf->place >> 16);
+    }
+    coro__say(&t, "\n");
+    coro__flush(&t);
+}
+
+/* An error that no caller and no group will see. */
+CORO__COLD_PRIVATE void coro__unseen(coro_loop *loop, coro_task *task, int error)
+{
+    if (loop->options.on_error)
+        loop->options.on_error(loop->options.arg, task, error);
+}
+
+/* --- waiting --------------------------------------------------------------------------------------
+ *
+ *              coro_suspend                     coro_complete
+ *     runs ---------------------> waits in q ------------------> ready --> runs
+ *       |                            |  cancelled, or its limit is over
+ *       |                            `---- ops.abort: done / later / never
+ *       `---- CORO__TURN ------------------------------------> ready
+ */
+static inline void coro__queue_append(coro_waitq *queue, coro_task *task)
+{
+    if (!queue->head) {
+        queue->head = task;
+        coro__list_init(&task->wait);
+    } else {
+        coro__insert_before(&queue->head->wait, &task->wait);
+    }
+}
+
+static inline void coro__queue_remove(coro_waitq *queue, coro_task *task)
+{
+    if (queue->head == task)
+        queue->head = coro_waitq_next(queue, task);
+    coro__unlink(&task->wait);
+}
+
+/* A wait that is no queue: the task is found by other means. The tables are constants. */
+#define CORO__WAITS(name, what, abort)                                                            \
+    static inline const coro_waitq *coro__waits_##name(void)                                      \
+    {                                                                                             \
+        static const coro_ops ops = {what, abort, NULL};                                          \
+        static const coro_waitq queue = {NULL, &ops};                                             \
+        return &queue;                                                                            \
+    }
+
+static inline void coro__event(coro_loop *loop, coro_event event, coro_task *task)
+{
+    if (CORO__UNLIKELY(loop->watched) && loop->options.on_event)
+        loop->options.on_event(loop->options.arg, event, task);
+}
+
+/* End a wait, the queue aside. */
+static inline void coro__wake(coro_task *task, intptr_t result)
+{
+    if (task->core.flags & CORO__ARMED)
+        coro__timer_disarm(task->loop, &task->core);
+    task->core.flags &= (uint16_t)~CORO__ABORTING;
+    task->waiting = NULL;
+    task->result = result;
+    coro__ready(task->loop, task);
+}
+
+/* Queues are the user's and may change; only the constants of CORO__WAITS must not, and have no head. */
+static inline coro_waitq *coro__queue_of(const coro_task *task)
+{
+    return (coro_waitq *)(uintptr_t)task->waiting;
+}
+
+CORO_API bool coro_complete(coro_task *task, intptr_t result)
+{
+    if (!task->waiting)
+        return false;
+    if (task->waiting->head)
+        coro__queue_remove(coro__queue_of(task), task);
+    coro__wake(task, result);
+    return true;
+}
+
+CORO_API coro_op coro_suspend(coro_task *co, coro_waitq *queue, const coro_ops *ops, intptr_t word)
+{
+    queue->ops = ops;
+    coro__queue_append(queue, co);
+    co->waiting = queue;
+    co->result = word;
+    co->core.spent = 0;
+    co->core.flags &= (uint16_t)~CORO__IGNORING;
+    co->core.timer.when = co->loop->now; /* for dumps: since when */
+    return coro__op(CORO__PENDING);
+}
+
+static inline coro_op coro__suspend_aside(coro_task *co, const coro_waitq *waits, intptr_t word)
+{
+    co->waiting = waits;
+    co->result = word;
+    co->core.spent = 0;
+    co->core.flags &= (uint16_t)~CORO__IGNORING;
+    co->core.timer.when = co->loop->now;
+    return coro__op(CORO__PENDING);
+}
+
+/* The wait is to end with this error, if the operation lets it. */
+static inline void coro__abort(coro_task *task, int error)
+{
+    coro_waitq *queue = coro__queue_of(task);
+    const coro_ops *ops = queue->ops;
+    coro_abort how = CORO_ABORT_DONE;
+    if (task->core.flags & CORO__ABORTING)
+        return;
+    if (ops->abort)
+        how = ops->abort(task, queue);
+    if (how == CORO_ABORT_DONE) {
+        (void)coro_complete(task, error);
+        if (ops->gone)
+            ops->gone(task, queue);
+    } else {
+        task->core.flags |= CORO__ABORTING;
+    }
+}
+
+/* An await of a cancelled task was refused. Others run first: ignoring it starves nobody. */
+static inline void coro__refused(coro_task *task)
+{
+    task->result = -ECANCELED;
+    task->core.spent = 0;
+    if (!(task->core.flags & CORO__IGNORING)) {
+        task->core.flags |= CORO__IGNORING;
+        task->core.timer.when = 0;
+    }
+    if (++task->core.timer.when == 1000)
+        coro__report(task->loop, task, " ignores its cancellation: 1000 awaits have failed in a row");
+}
+
+static inline coro_abort coro__abort_never(coro_task *task, coro_waitq *queue)
+{
+    (void)task;
+    (void)queue;
+    return CORO_ABORT_NEVER;
+}
+
+static inline coro_abort coro__abort_sleep(coro_task *task, coro_waitq *queue)
+{
+    (void)task; /* coro__wake drops the timer */
+    (void)queue;
+    return CORO_ABORT_DONE;
+}
+
+CORO__WAITS(sleep, "sleep", coro__abort_sleep)
+
+CORO_API coro_op coro__sleep(coro_task *co, coro_time d)
+{
+    coro_loop *loop = co->loop;
+    if (coro_cancelled(co))
+        return coro_refuse(co);
+    (void)coro__suspend_aside(co, coro__waits_sleep(), 0);
+    if (d != CORO_FOREVER)
+        coro__timer_arm(loop, &co->core, coro__after(coro__read_clock(loop), d));
+    return coro__op(CORO__PENDING);
+}
+
+CORO_API coro_op coro_sleep_until(coro_task *co, coro_time t)
+{
+    coro_time now = coro__read_clock(co->loop);
+    if (t == CORO_FOREVER)
+        return coro_sleep(co, CORO_FOREVER);
+    if (!coro__before(now, t))
+        return coro_sleep(co, 0);
+    if (coro_cancelled(co))
+        return coro_refuse(co);
+    (void)coro__suspend_aside(co, coro__waits_sleep(), 0);
+    coro__timer_arm(co->loop, &co->core, t);
+    return coro__op(CORO__PENDING);
+}
+
+CORO_API coro_op coro_within(coro_task *co, coro_time d, coro_op op)
+{
+    coro_loop *loop = co->loop;
+    coro_time when;
+    if (op.value != CORO__PENDING || d == CORO_FOREVER || !co->waiting)
+        return op;
+    if (d <= 0) {
+        /* It has had its one try. An operation that cannot be undone goes on. */
+        coro__abort(co, -ETIMEDOUT);
+        return op;
+    }
+    when = coro__after(coro__read_clock(loop), d);
+    if (co->core.flags & CORO__ARMED) {
+        if (!coro__before(when, co->core.timer.when))
+            return op; /* a sleep, or an inner limit, that ends sooner */
+        coro__timer_disarm(loop, &co->core);
+    }
+    coro__timer_arm(loop, &co->core, when);
+    co->core.flags |= CORO__LIMIT;
+    return op;
+}
+
+CORO_API coro_time coro_now(coro_task *co)
+{
+    return coro__read_clock(co->loop);
+}
+
+/* --- cancellation ---------------------------------------------------------------------------------
+ * EFFECTIVE is kept, not computed: each core's is REQUESTED || (!SHIELD && outer's EFFECTIVE), and each
+ * task has a copy of its innermost scope's, CANCELLED, the one bit that operations test. When a flag
+ * changes, the tree below is walked in preorder (a group's children, then the next scope in), back
+ * through `outer` and the sibling ring, and pruned where nothing changes: no recursion, no memory, and
+ * every edge once.
+ */
+static inline coro_core *coro__innermost(const coro_task *task)
+{
+    return task->core.inner ? task->core.inner : (coro_core *)(uintptr_t)&task->core;
+}
+
+static inline bool coro__update(coro_core *core)
+{
+    bool effective = (core->flags & CORO__REQUESTED) ||
+                     (!(core->flags & CORO__SHIELD) && core->outer &&
+                      (core->outer->flags & CORO__EFFECTIVE));
+    if (effective == ((core->flags & CORO__EFFECTIVE) != 0))
+        return false;
+    core->flags ^= CORO__EFFECTIVE;
+    return true;
+}
+
+/* Copy the innermost scope's state to the task; if it is cancelled, end what it waits for. */
+static inline void coro__touch(coro_task *task)
+{
+    bool cancelled = (coro__innermost(task)->flags & CORO__EFFECTIVE) != 0;
+    if (cancelled == coro_cancelled(task))
+        return;
+    task->core.flags ^= CORO__CANCELLED;
+    if (!cancelled)
+        return;
+    coro__event(task->loop, CORO_EVENT_CANCEL, task);
+    if (task->waiting)
+        coro__abort(task, -ECANCELED);
+}
+
+/* The next core inside this one in its task's chain; null: this is the innermost. */
+static inline coro_core *coro__inward(coro_core *core)
+{
+    coro_task *task;
+    if (core->kind == CORO__TASK)
+        return core->inner ? core->inner->inner : NULL;
+    task = ((coro_scope *)(void *)core)->task;
+    return !task || task->core.inner == core ? NULL : core->inner;
+}
+
+/* The task in whose chain a core is; null: the root group. */
+static inline coro_task *coro__owner(coro_core *core)
+{
+    return core->kind == CORO__TASK ? coro__task_of(core) : ((coro_scope *)(void *)core)->task;
+}
+
+static inline coro_task *coro__next_sibling(const coro_task *task)
+{
+    coro_group *group = coro__group_of(task);
+    coro_task *next = (coro_task *)(void *)task->sibling.next; /* sibling is the first member */
+    return next == group->children ? NULL : next;
+}
+
+/* core's flags have changed: bring everything below up to date. */
+static inline void coro__refresh(coro_core *start)
+{
+    coro_task *home = coro__owner(start); /* the walk ends where its chain ends */
+    coro_core *core = start, *inward;
+    coro_task *task;
+    for (;;) {
+        if (coro__update(core)) {
+            if (core->kind == CORO__GROUP && ((coro_group *)(void *)core)->children) {
+                core = &((coro_group *)(void *)core)->children->core;
+                continue;
+            }
+        inside:
+            inward = coro__inward(core);
+            if (inward) {
+                core = inward;
+                continue;
+            }
+            task = coro__owner(core);
+            if (!task)
+                return; /* the root group has no chain */
+            coro__touch(task);
+        }
+        /* This chain is done: on to the next child, or to what is inside the group they are in. */
+        task = coro__owner(core);
+        if (task == home)
+            return;
+        if (coro__next_sibling(task)) {
+            core = &coro__next_sibling(task)->core;
+            continue;
+        }
+        core = task->core.outer;
+        goto inside;
+    }
+}
+
+/* Cancel a core; false: it was cancelled before, and the first cause stays. */
+static inline bool coro__request(coro_core *core, bool expired)
+{
+    if (core->flags & CORO__REQUESTED)
+        return false;
+    core->flags |= CORO__REQUESTED;
+    if (expired)
+        core->flags |= CORO__EXPIRED;
+    if (core->flags & CORO__OPEN) /* else it takes effect when it is opened */
+        coro__refresh(core);
+    return true;
+}
+
+/* A timer has fired. */
+static void coro__expire(coro_loop *loop, coro_core *core)
+{
+    bool limit = (core->flags & CORO__LIMIT) != 0;
+    coro__timer_disarm(loop, core);
+    if (core->kind != CORO__TASK)
+        (void)coro__request(core, true);
+    else if (limit)
+        coro__abort(coro__task_of(core), -ETIMEDOUT);
+    else
+        (void)coro_complete(coro__task_of(core), 0);
+}
+
+CORO_API int coro__task_cancel(coro_task *task)
+{
+    if (!(task->core.flags & CORO__OPEN))
+        return 0;
+    return coro__request(&task->core, false);
+}
+
+CORO_API int coro_scope_cancel(coro_scope *scope)
+{
+    return coro__request(&scope->core, false);
+}
+
+CORO_API int coro_group_cancel(coro_group *group)
+{
+    return coro__request(&group->scope.core, false);
+}
+
+/* --- scopes ---------------------------------------------------------------------------------------
+ * A task's open scopes, groups, running generators and context values are one chain:
+ *
+ *     task <--outer-- outermost <--outer-- ... <--outer-- innermost        task.inner -> innermost
+ *                     outermost --inner--> ... --inner--> innermost --inner--> outermost
+ */
+static inline void coro__chain_push(coro_task *co, coro_core *core)
+{
+    coro_core *top = co->core.inner;
+    core->outer = top ? top : &co->core;
+    core->inner = top ? top->inner : core;
+    if (top)
+        top->inner = core;
+    co->core.inner = core;
+}
+
+/* Take one out, usually the innermost. */
+static inline void coro__chain_remove(coro_task *co, coro_core *core)
+{
+    coro_core *outer = core->outer;
+    if (co->core.inner == core) {
+        co->core.inner = outer == &co->core ? NULL : outer;
+        if (outer != &co->core)
+            outer->inner = core->inner;
+    } else {
+        core->inner->outer = outer;
+        if (outer != &co->core)
+            outer->inner = core->inner;
+        else
+            co->core.inner->inner = core->inner;
+        coro__refresh(core->inner);
+    }
+    coro__touch(co);
+}
+
+/* now: a fresh reading of the clock, if the scope has a deadline. */
+static inline void coro__scope_enter(coro_task *co, coro_frame *frame, coro_scope *scope, int kind,
+                                     int line, coro_time now)
+{
+    coro_core *core = &scope->core;
+    uint16_t preset = core->flags & (CORO__REQUESTED | CORO__SHIELD | CORO__DEADLINE);
+    if (CORO__UNLIKELY(core->flags & CORO__OPEN))
+        coro__trap(frame->info, (unsigned)line, "this scope or group is open already: close it first");
+    core->flags = preset | CORO__OPEN;
+    core->kind = (uint8_t)kind;
+    core->index = (uint32_t)line;
+    scope->frame = frame;
+    scope->task = co;
+    coro__chain_push(co, core);
+    if (preset & CORO__DEADLINE) {
+        if (!coro__before(now, core->timer.when))
+            core->flags |= CORO__REQUESTED | CORO__EXPIRED;
+        else if (core->timer.when != CORO_FOREVER)
+            coro__timer_arm(co->loop, core, core->timer.when);
+    }
+    (void)coro__update(core);
+    coro__touch(co);
+}
+
+CORO_API void coro__scope_open(coro_task *co, coro_frame *frame, coro_scope *scope, int kind, int line)
+{
+    bool deadline = (scope->core.flags & CORO__DEADLINE) != 0;
+    coro__scope_enter(co, frame, scope, kind, line, deadline ? coro__read_clock(co->loop) : 0);
+}
+
+CORO_API void coro__timeout_open(coro_task *co, coro_frame *frame, coro_scope *scope, coro_time d, int line)
+{
+    coro_time now = coro__read_clock(co->loop);
+    if (!(scope->core.flags & CORO__OPEN)) { /* else the open traps */
+        scope->core.timer.when = d <= 0 ? now : coro__after(now, d);
+        scope->core.flags |= CORO__DEADLINE;
+    }
+    coro__scope_enter(co, frame, scope, CORO__SCOPE, line, now);
+}
+
+CORO_API void coro__shield_open(coro_task *co, coro_frame *frame, coro_scope *scope, coro_time d, int line)
+{
+    if (!(scope->core.flags & CORO__OPEN))
+        scope->core.flags |= CORO__SHIELD;
+    if (d == CORO_FOREVER)
+        coro__scope_open(co, frame, scope, CORO__SCOPE, line);
+    else
+        coro__timeout_open(co, frame, scope, d, line);
+}
+
+/* Is cancellation coming in from further out? */
+static inline bool coro__from_outside(const coro_core *core)
+{
+    return !(core->flags & CORO__SHIELD) && core->outer && (core->outer->flags & CORO__EFFECTIVE);
+}
+
+/* Take a scope out of its chain; what it was stays readable until it is opened again. */
+static inline void coro__scope_remove(coro_task *co, coro_scope *scope, bool caught)
+{
+    coro_core *core = &scope->core;
+    uint16_t flags = core->flags;
+    if (flags & CORO__ARMED)
+        coro__timer_disarm(co->loop, core);
+    coro__chain_remove(co, core);
+    core->flags = (uint16_t)((flags & CORO__EXPIRED) | (flags & CORO__REQUESTED ? CORO__WAS : 0) |
+                             (caught ? CORO__CAUGHT : 0));
+    scope->frame = NULL;
+}
+
+/* Close a scope that is in co's chain. The outermost cancelled scope is the one that catches. */
+static inline intptr_t coro__scope_verdict(coro_task *co, coro_scope *scope, intptr_t rc)
+{
+    uint16_t flags = scope->core.flags;
+    bool caught = rc == -ECANCELED && (flags & CORO__REQUESTED) && !coro__from_outside(&scope->core);
+    coro__scope_remove(co, scope, caught);
+    if (!caught)
+        return rc;
+    return flags & CORO__EXPIRED ? -ETIMEDOUT : 0;
+}
+
+/* Is everything inside this core only context values? Those may stay. */
+static inline bool coro__is_innermost(const coro_task *co, const coro_core *core)
+{
+    const coro_core *c = co->core.inner;
+    while (c && c != core && c->kind == CORO__CONTEXT)
+        c = c->outer == &co->core ? NULL : c->outer;
+    return c == core;
+}
+
+/* May co close this? 0, or an error. */
+static inline int coro__may_close(coro_task *co, coro_scope *scope)
+{
+    if (scope->task != co)
+        return coro__warn(co, "closes a scope or group of another task's", -EPERM);
+    if (!coro__is_innermost(co, &scope->core))
+        return coro__warn(co, "closes a scope or group while one inside it is open", -EBUSY);
+    return 0;
+}
+
+CORO_API int coro_scope_close(coro_task *co, coro_scope *scope, int rc)
+{
+    int e;
+    if (!(scope->core.flags & CORO__OPEN)) {
+        scope->core.flags &= CORO__EXPIRED | CORO__WAS | CORO__CAUGHT; /* presets are void */
+        return rc;
+    }
+    e = coro__may_close(co, scope);
+    return e ? e : (int)coro__scope_verdict(co, scope, rc);
+}
+
+CORO_API int coro_scope_deadline(coro_scope *scope, coro_time t)
+{
+    coro_core *core = &scope->core;
+    if (core->flags & CORO__REQUESTED)
+        return -EALREADY;
+    if (!(core->flags & CORO__OPEN)) {
+        core->timer.when = t;
+        core->flags |= CORO__DEADLINE;
+        return 0;
+    }
+    if (core->flags & CORO__ARMED)
+        coro__timer_disarm(scope->task->loop, core);
+    core->timer.when = t;
+    core->flags |= CORO__DEADLINE;
+    if (t == CORO_FOREVER)
+        core->flags &= (uint16_t)~CORO__DEADLINE;
+    else if (coro__before(coro__read_clock(scope->task->loop), t))
+        coro__timer_arm(scope->task->loop, core, t);
+    else
+        (void)coro__request(core, true);
+    return 0;
+}
+
+CORO_API void coro_scope_shield(coro_scope *scope, bool on)
+{
+    uint16_t flags = (uint16_t)((scope->core.flags & ~CORO__SHIELD) | (on ? CORO__SHIELD : 0));
+    if (flags == scope->core.flags)
+        return;
+    scope->core.flags = flags;
+    if (flags & CORO__OPEN)
+        coro__refresh(&scope->core);
+}
+
+CORO_API bool coro_scope_cancelled(const coro_scope *scope)
+{
+    return (scope->core.flags & (CORO__REQUESTED | CORO__WAS)) != 0;
+}
+
+CORO_API bool coro_scope_expired(const coro_scope *scope)
+{
+    return (scope->core.flags & CORO__EXPIRED) != 0;
+}
+
+CORO_API bool coro_scope_caught(const coro_scope *scope)
+{
+    return (scope->core.flags & CORO__CAUGHT) != 0;
+}
+
+CORO_API coro_time coro_deadline(const coro_task *co)
+{
+    coro_time first = CORO_FOREVER;
+    const coro_core *core;
+    if (coro_cancelled(co))
+        return CORO_TIME_BITS == 64 ? -CORO_FOREVER : co->loop->now;
+    for (core = coro__innermost(co); core; core = core->outer) {
+        if (core->kind != CORO__TASK && (core->flags & CORO__DEADLINE) &&
+            coro__before(core->timer.when, first))
+            first = core->timer.when;
+        if (core->flags & CORO__SHIELD)
+            break;
+    }
+    return first;
+}
+
+/* --- context -------------------------------------------------------------------------------------- */
+
+CORO_API void coro__context_set(coro_task *co, coro_frame *frame, coro_context *node, const void *key,
+                                void *value, int line)
+{
+    coro__scope_open(co, frame, &node->scope, CORO__CONTEXT, line);
+    node->key = key;
+    node->value = value;
+}
+
+CORO_API void *coro_context_get(const coro_task *co, const void *key)
+{
+    const coro_core *core;
+    for (core = coro__innermost(co); core; core = core->outer)
+        if (core->kind == CORO__CONTEXT && ((const coro_context *)(const void *)core)->key == key)
+            return ((const coro_context *)(const void *)core)->value;
+    return NULL;
+}
+
+/* --- leaving a frame ------------------------------------------------------------------------------ */
+
+/* On the way to FINALLY: close the frame's scopes, down to its innermost open group. */
+static inline void coro__leave(coro_task *co, coro_frame *frame)
+{
+    coro_core *core = co->core.inner;
+    while (core && core != &co->core && ((coro_scope *)(void *)core)->frame == frame) {
+        coro_core *outer = core->outer;
+        if (core->kind == CORO__GROUP || core->kind == CORO__GENERATOR)
+            return;
+        if (core->kind == CORO__SCOPE)
+            frame->err = (int)coro__scope_verdict(co, (coro_scope *)(void *)core, frame->err);
+        core = outer;
+    }
+}
+
+/* The one way out. The function is entered anew at FINALLY or END, so that no other path of its pays for
+ * what must be kept in registers here. */
+CORO__COLD_API intptr_t coro__exit(coro_task *co, coro_frame *frame, intptr_t e, bool in_finally)
+{
+    if (!in_finally || !frame->err)
+        frame->err = (int)coro__no_special(e);
+    coro__leave(co, frame);
+    frame->place = (frame->place & 0xffff0000u) | (in_finally ? CORO__AT_END : CORO__AT_FINALLY);
+    return frame->info->run(co, frame);
+}
+
+CORO__COLD_API intptr_t coro__no_label(coro_task *co, coro_frame *frame)
+{
+    unsigned at = frame->place & 0xffffu;
+    if (at == CORO__AT_FINALLY) {
+        frame->place |= CORO__AT_END; /* there is no FINALLY */
+        return frame->info->run(co, frame);
+    }
+    if (at == CORO__ENDED)
+        coro__trap(frame->info, frame->place >> 16, "this coroutine has ended: it cannot be resumed");
+    coro__trap(frame->info, frame->place >> 16,
+               "this await is inside a switch of yours and cannot be resumed: use if/else, or CORO_LABELS_AS_VALUES");
+}
+
+static intptr_t coro__gen_ended(coro_task *co, coro_gen *gen, intptr_t v);
+
+/* At the end: close all that this frame has open. */
+CORO__COLD_API intptr_t coro__end_slow(coro_task *co, coro_frame *frame, intptr_t v)
+{
+    while (coro__has_open(co, frame)) {
+        coro_scope *s = (coro_scope *)(void *)co->core.inner;
+        if (s->core.kind == CORO__GROUP)
+            coro__trap(frame->info, (unsigned)s->core.index,
+                       "the group opened here is open at the end of its frame: CORO_FINALLY: CORO_CLOSE(&group);");
+        if (s->core.kind == CORO__GENERATOR)
+            v = coro__gen_ended(co, (coro_gen *)(void *)s, v);
+        else
+            v = coro__scope_verdict(co, s, v);
+    }
+    return coro__end(co, frame, v).value;
+}
+
+/* --- calls with frames from the loop's memory ------------------------------------------------------
+ * A small frame between caller and callee frees both when the callee is done.
+ */
+typedef struct coro__heap {
+    coro_frame frame;
+    size_t size;
+} coro__heap;
+
+#define CORO__HEAP_HEAD ((sizeof(coro__heap) + CORO_GRAIN - 1) / CORO_GRAIN * CORO_GRAIN)
+
+static inline intptr_t coro__heap_run(coro_task *co, coro_frame *frame)
+{
+    coro_loop_free(co->loop, frame, ((coro__heap *)(void *)frame)->size);
+    return co->result;
+}
+
+CORO_API coro_frame *coro__heap_frame(coro_task *co, coro_frame *from, const coro_info *info)
+{
+#if CORO_NAMES
+    static const coro_info self = {coro__heap_run, "coro_call_new", __FILE__, 0, 0};
+#else
+    static const coro_info self = {coro__heap_run, 0, 0};
+#endif
+    size_t size = CORO__HEAP_HEAD + info->size - info->offset;
+    coro__heap *heap = (coro__heap *)coro_loop_alloc(co->loop, size);
+    if (!heap)
+        return NULL;
+    heap->frame.info = &self;
+    heap->frame.caller = from;
+    heap->frame.place = 0;
+    heap->frame.err = 0;
+    heap->size = size;
+    return (coro_frame *)(void *)((char *)heap + CORO__HEAP_HEAD);
+}
+
+CORO_API coro_frame *coro__heap_caller(coro_frame *frame)
+{
+    return (coro_frame *)(void *)((char *)frame - CORO__HEAP_HEAD);
+}
+
+CORO_API coro_ret coro__heap_call(coro_task *co, coro_frame *frame)
+{
+    coro_ret r;
+    coro_frame *heap;
+    if (!frame)
+        return coro__put_down(-ENOMEM);
+    heap = coro__heap_caller(frame);
+    r = coro__enter(co, frame);
+    if (r.value > CORO__SPECIAL)
+        coro_loop_free(co->loop, heap, ((coro__heap *)(void *)heap)->size);
+    return r;
+}
+
+/* --- generators -----------------------------------------------------------------------------------
+ * A generator runs on its consumer's task, as a call does. While it runs, its core is in the consumer's
+ * chain, and everything that it opens is inside; a yield takes it out again.
+ *
+ *     open      next            CORO_YIELD
+ *     ----> FRESH ----> RUNNING -----------> YIELDED --close--> CLOSING
+ *                        |  ^                  |                   |
+ *                        |  `------next--------'                   |
+ *                        `---CORO_END---> CLOSED <----CORO_END-----'
+ */
+CORO_API void coro__gen_open(coro_gen *gen, coro_frame *frame, const coro_info *info)
+{
+    if (gen->state != CORO__GEN_CLOSED && gen->state != CORO__GEN_FRESH)
+        coro__trap(info, 0, "this generator is open already: coro_gen_close it first");
+    gen->state = CORO__GEN_FRESH;
+    gen->scope.frame = frame;
+    gen->scope.core.flags = 0;
+}
+
+static inline coro_ret coro__gen_run(coro_task *co, coro_frame *from, coro_gen *gen, int state)
+{
+    coro_frame *frame = gen->scope.frame;
+    gen->state = (uint8_t)state;
+    coro__scope_open(co, frame, &gen->scope, CORO__GENERATOR, (int)(from->place >> 16));
+    frame->caller = from;
+    return coro__enter(co, frame);
+}
+
+static inline void coro__gen_remove(coro_task *co, coro_gen *gen, int state)
+{
+    coro_frame *frame = gen->scope.frame;
+    coro__scope_remove(co, &gen->scope, false);
+    gen->scope.frame = frame;
+    gen->state = (uint8_t)state;
+}
+
+static intptr_t coro__gen_ended(coro_task *co, coro_gen *gen, intptr_t v)
+{
+    if (gen->state == CORO__GEN_CLOSING && v == -EPIPE)
+        v = 0; /* what coro_gen_close told it */
+    co->loop->generators--;
+    coro__gen_remove(co, gen, CORO__GEN_CLOSED);
+    return v < 0 ? v : 0;
+}
+
+CORO_API coro_ret coro__gen_next(coro_task *co, coro_frame *from, coro_gen *gen)
+{
+    if (gen->state == CORO__GEN_CLOSED)
+        return coro__put_down(0);
+    if (gen->state != CORO__GEN_FRESH && gen->state != CORO__GEN_YIELDED)
+        return coro__put_down(-EBUSY);
+    if (gen->state == CORO__GEN_FRESH)
+        co->loop->generators++;
+    return coro__gen_run(co, from, gen, CORO__GEN_RUNNING);
+}
+
+CORO_API coro_ret coro__gen_close(coro_task *co, coro_frame *from, coro_gen *gen)
+{
+    if (gen->state == CORO__GEN_FRESH)
+        gen->state = CORO__GEN_CLOSED;
+    if (gen->state == CORO__GEN_CLOSED)
+        return coro__put_down(0);
+    if (gen->state != CORO__GEN_YIELDED)
+        return coro__put_down(-EBUSY);
+    return coro__gen_run(co, from, gen, CORO__GEN_CLOSING);
+}
+
+/* 0: put the frame down and hand the item over; else CORO_YIELD fails. */
+CORO_API int coro__yield(coro_task *co, coro_frame *frame)
+{
+    coro_core *core = co->core.inner;
+    for (; core && core != &co->core; core = core->outer) {
+        if (core->kind != CORO__GENERATOR || ((coro_scope *)(void *)core)->frame != frame)
+            continue;
+        if (core != co->core.inner)
+            coro__trap(frame->info, frame->place >> 16,
+                       "CORO_YIELD with a scope, group or context open: close it before, open it after");
+        if (((coro_gen *)(void *)core)->state == CORO__GEN_CLOSING)
+            return -EPIPE;
+        coro__gen_remove(co, (coro_gen *)(void *)core, CORO__GEN_YIELDED);
+        return 0;
+    }
+    return coro__warn(co, "CORO_YIELD outside a generator's own body", -EPERM);
+}
+
+CORO_API int coro__yielded(coro_task *co)
+{
+    return ((coro_gen *)(void *)co->core.inner)->state == CORO__GEN_CLOSING ? -EPIPE : 0;
+}
+
+/* --- tasks ----------------------------------------------------------------------------------------
+ *
+ *     spawn / start --> ready --> runs <--> waits
+ *                                  `--> ended: joiners woken, group told, memory freed
+ */
+CORO__COLD_PRIVATE void coro__group_failed(coro_group *group, const coro_info *info,
+                                                 uint32_t index, int error)
+{
+#if CORO_GROUP_ERRORS
+    if (group->failed < CORO_GROUP_ERRORS) {
+        coro_failure *f = &group->errors[group->failed];
+        f->info = info;
+        f->index = index;
+        f->error = error;
+    }
+#else
+    (void)info;
+    (void)index;
+#endif
+    group->failed++;
+    if (!group->first)
+        group->first = error;
+    if (group->mode == CORO_ALL && (group->scope.core.flags & CORO__OPEN))
+        (void)coro__request(&group->scope.core, false);
+}
+
+/* A task that could not be started counts as a child that failed. */
+CORO__COLD_PRIVATE int coro__start_failed(coro_group *group, const coro_info *info, int error)
+{
+    coro__group_failed(group, info, group->started++, error);
+    if (group->loop)
+        coro__unseen(group->loop, NULL, error);
+    return error;
+}
+
+CORO__COLD_API int coro__not_spawned(coro_group *group, const coro_info *info)
+{
+    return coro__start_failed(group, info, group->scope.core.flags & CORO__OPEN ? -ENOMEM : -ESHUTDOWN);
+}
+
+/* Make a task: alive, in its group, at the end of the run queue. */
+static inline void coro__task_init(coro_group *group, coro_task *task, coro_frame *frame, uint16_t flags)
+{
+    coro_loop *loop = group->loop;
+    uint16_t group_flags = group->scope.core.flags;
+    task->joiner = NULL;
+    task->waiting = NULL;
+    task->core.outer = &group->scope.core;
+    task->core.inner = NULL;
+    task->core.kind = CORO__TASK;
+    task->core.spent = 0;
+    flags |= group_flags & CORO__EFFECTIVE ? CORO__EFFECTIVE | CORO__CANCELLED : 0;
+    task->core.flags = flags | CORO__OPEN;
+    task->core.index = group->started++;
+    task->loop = loop;
+    task->leaf = frame;
+    task->result = 0;
+    if (group->children) {
+        coro__insert_before(&group->children->sibling, &task->sibling);
+    } else {
+        group->children = task;
+        coro__list_init(&task->sibling);
+    }
+    group->alive++;
+    if (group->granted)
+        group->granted--;
+    loop->spawned++;
+    coro__ready(loop, task);
+    coro__event(loop, CORO_EVENT_SPAWN, task);
+}
+
+CORO_API coro_task *coro__spawn(coro_group *group, const coro_info *info)
+{
+    coro_loop *loop = group->loop;
+    coro_task *task;
+    if (CORO__UNLIKELY(!(group->scope.core.flags & CORO__OPEN)))
+        return NULL;
+    task = (coro_task *)coro_loop_alloc(loop, info->size);
+    if (CORO__UNLIKELY(!task))
+        return NULL;
+    if (CORO__UNLIKELY(!coro__reserve(loop))) {
+        coro_loop_free(loop, task, info->size);
+        return NULL;
+    }
+    coro__task_init(group, task, (coro_frame *)(void *)((char *)task + info->offset), CORO__SPAWNED);
+    return task;
+}
+
+static inline void coro__forget_done(coro_group *group, coro_task *task);
+
+CORO_API int coro__start(coro_group *group, coro_task *task, const coro_info *info)
+{
+    if (CORO__UNLIKELY(task->core.flags & CORO__OPEN))
+        coro__trap(info, 0, "coro_start: a task in this storage is alive; or the storage was not zeroed");
+    if (task->core.outer == &group->scope.core && (group->done || group->done_out))
+        coro__forget_done(group, task); /* it ended here before, and coro_group_next has not told */
+    if (CORO__UNLIKELY(!(group->scope.core.flags & CORO__OPEN) || !coro__reserve(group->loop))) {
+        int e = group->scope.core.flags & CORO__OPEN ? -ENOMEM : -ESHUTDOWN;
+        task->core.outer = NULL;
+        task->leaf = NULL;
+        task->result = e;
+        return coro__start_failed(group, info, e);
+    }
+    coro__task_init(group, task, (coro_frame *)(void *)((char *)task + info->offset), 0);
+    return 0;
+}
+
+static inline const coro_frame *coro__root_frame(const coro_task *task)
+{
+    const coro_frame *frame = task->leaf;
+    while (frame && frame->caller)
+        frame = frame->caller;
+    return frame;
+}
+
+CORO_API const char *coro__task_name(const coro_task *task)
+{
+#if CORO_NAMES
+    const coro_frame *root = coro__root_frame(task);
+    return root ? root->info->name : "task";
+#else
+    (void)task;
+    return "task";
+#endif
+}
+
+CORO_API coro_status coro__task_status(const coro_task *task)
+{
+    if (task->core.flags & CORO__OPEN)
+        return CORO_RUNNING;
+    if (!task->leaf)
+        return CORO_UNSTARTED;
+    if (task->core.flags & CORO__CANCELLED)
+        return CORO_CANCELLED;
+    return task->core.flags & CORO__FAILED ? CORO_FAILED : CORO_OK;
+}
+
+static inline int coro__as_int(intptr_t v)
+{
+    return v > INT32_MAX && sizeof(int) < sizeof v ? INT32_MAX : (int)v;
+}
+
+CORO_API int coro__task_result(const coro_task *task)
+{
+    if (task->core.flags & CORO__OPEN)
+        return -EINPROGRESS;
+    if (!task->leaf && !task->result)
+        return -EINVAL;
+    return coro__as_int(task->result);
+}
+
+/* Those who join are in a ring from the joined task; the word of each is that task. */
+static inline coro_abort coro__abort_join(coro_task *task, coro_waitq *queue)
+{
+    coro_waitq joiners = CORO__ZERO;
+    coro_task *joined = (coro_task *)coro_word(task);
+    (void)queue;
+    joiners.head = joined->joiner;
+    coro__queue_remove(&joiners, task);
+    joined->joiner = joiners.head;
+    return CORO_ABORT_DONE;
+}
+
+CORO__WAITS(join, "join", coro__abort_join)
+
+/* What a joiner reads: -ECANCELED always means the one who waits. */
+static inline intptr_t coro__joined(const coro_task *task)
+{
+    return task->core.flags & CORO__CANCELLED ? -ECHILD : task->result;
+}
+
+CORO_API coro_op coro__join(coro_task *co, coro_task *task)
+{
+    coro_waitq joiners = CORO__ZERO;
+    if (coro_cancelled(co))
+        return coro_refuse(co);
+    if (task == co)
+        return coro_done(co, -EDEADLK);
+    if (!(task->core.flags & CORO__OPEN))
+        return coro_done(co, !task->leaf && !task->result ? -EINVAL : coro__joined(task));
+    joiners.head = task->joiner;
+    coro__queue_append(&joiners, co);
+    task->joiner = joiners.head;
+    return coro__suspend_aside(co, coro__waits_join(), (intptr_t)task);
+}
+
+static void coro__group_child_ended(coro_group *group, coro_task *task, bool started);
+
+/* The task's outermost frame is done. */
+static inline void coro__task_end(coro_loop *loop, coro_task *task, coro_frame *root, intptr_t v)
+{
+    coro_group *group = coro__group_of(task);
+    const coro_info *info = root->info;
+    uint16_t flags = task->core.flags;
+    bool cancelled = v == -ECANCELED && (flags & CORO__EFFECTIVE);
+    task->core.flags = (uint16_t)((flags & CORO__SPAWNED) | (cancelled ? CORO__CANCELLED : 0) |
+                                  (v < 0 && !cancelled ? CORO__FAILED : 0));
+    task->leaf = root;
+    task->result = v;
+    loop->alive--;
+    coro__event(loop, CORO_EVENT_END, task);
+    while (task->joiner) {
+        coro_task *joiner = task->joiner;
+        (void)coro__abort_join(joiner, NULL); /* out of the ring */
+        coro__wake(joiner, coro__joined(task));
+    }
+    if (group->children == task)
+        group->children = coro__next_sibling(task);
+    coro__unlink(&task->sibling);
+    group->alive--;
+    if (CORO__UNLIKELY(v < 0) && !cancelled)
+        coro__group_failed(group, info, task->core.index, (int)v);
+    else if (cancelled) {
+        group->cancelled++;
+        group->cut |= (group->scope.core.flags & CORO__EFFECTIVE) != 0;
+    }
+    if (v < 0 && !cancelled && group == &loop->root)
+        coro__unseen(loop, task, (int)v);
+    coro__group_child_ended(group, task, !(flags & CORO__SPAWNED));
+    if (flags & CORO__SPAWNED)
+        coro_loop_free(loop, task, info->size);
+}
+
+/* --- groups ---------------------------------------------------------------------------------------- */
+
+CORO__WAITS(close, "group close", coro__abort_never)
+
+CORO_API void coro__group_open(coro_task *co, coro_frame *frame, coro_group *group, coro_mode mode, int line)
+{
+    coro__scope_open(co, frame, &group->scope, CORO__GROUP, line);
+    group->loop = co->loop;
+    group->children = NULL;
+    group->done = group->done_out = NULL;
+    group->room.head = group->next.head = NULL;
+    group->alive = group->started = 0;
+    group->granted = 0;
+    group->failed = group->cancelled = 0;
+    group->first = 0;
+    group->winner = -1;
+    group->won = 0;
+    group->mode = (uint8_t)mode;
+    group->body_failed = group->cut = 0;
+}
+
+/* What a group's block comes to, rc being what its body came to. The first that applies:
+ *   a race was won                      the winner's result
+ *   the body failed                     CORO_ALL: the first error in time; else the body's
+ *   a child failed, not CORO_COLLECT    the first error in time
+ *   something was cut short             by what is outside: -ECANCELED; by its deadline: -ETIMEDOUT;
+ *                                       by itself: the body's result, if it has one
+ *   otherwise                           the body's result
+ */
+static inline intptr_t coro__group_verdict(const coro_group *group, intptr_t rc)
+{
+    const coro_core *core = &group->scope.core;
+    if (group->mode == CORO_RACE && group->winner >= 0)
+        return group->won;
+    if (group->body_failed)
+        return group->mode == CORO_ALL ? group->first : rc;
+    if (group->failed && group->mode != CORO_COLLECT)
+        return group->first;
+    if ((rc == -ECANCELED || group->cut) && (core->flags & CORO__EFFECTIVE)) {
+        if (coro__from_outside(core))
+            return -ECANCELED;
+        if (core->flags & CORO__EXPIRED)
+            return -ETIMEDOUT;
+        return rc > 0 ? rc : 0;
+    }
+    return rc;
+}
+
+/* All children have ended, and the opener waits for that, or is just closing. */
+static inline intptr_t coro__group_finish(coro_group *group, intptr_t rc)
+{
+    coro_task *opener = group->scope.task;
+    intptr_t v = coro__group_verdict(group, rc);
+    bool caught = (group->scope.core.flags & CORO__REQUESTED) && (rc == -ECANCELED || group->cut) &&
+                  !coro__from_outside(&group->scope.core);
+    group->children = NULL;
+    coro__scope_remove(opener, &group->scope, caught);
+    return v;
+}
+
+CORO_API coro_op coro_group_close(coro_task *co, coro_group *group, intptr_t rc)
+{
+    coro_core *core = &group->scope.core;
+    int e;
+    if (!(core->flags & CORO__OPEN)) {
+        core->flags &= CORO__EXPIRED | CORO__WAS | CORO__CAUGHT;
+        return coro__op(rc);
+    }
+    e = coro__may_close(co, &group->scope);
+    if (e)
+        return coro__op(e);
+    if (rc < 0 && !(rc == -ECANCELED && (core->flags & CORO__EFFECTIVE))) {
+        group->body_failed = 1;
+        coro__group_failed(group, NULL, group->started, (int)rc);
+    }
+    if (rc < 0)
+        (void)coro__request(core, false);
+    if (!group->alive)
+        return coro__op(coro__group_finish(group, rc));
+    core->flags |= CORO__CLOSING;
+    return coro__suspend_aside(co, coro__waits_close(), rc);
+}
+
+CORO_API void coro_group_limit(coro_group *group, uint32_t limit)
+{
+    group->limit = limit;
+}
+
+static inline bool coro__has_room(const coro_group *group)
+{
+    return !group->limit || group->alive + group->granted < group->limit;
+}
+
+/* Room that was granted to a waiter is his for the step in which he is told, then anybody's. */
+static inline void coro__grant(coro_group *group)
+{
+    if (group->granted && group->loop->turn - group->granted_turn > 1)
+        group->granted = 0;
+    while (group->room.head && coro__has_room(group)) {
+        group->granted++;
+        group->granted_turn = group->loop->turn;
+        (void)coro_complete(group->room.head, 0);
+    }
+}
+
+CORO_API coro_op coro_group_wait_room(coro_task *co, coro_group *group)
+{
+    static const coro_ops ops = {"room in a group", NULL, NULL};
+    if (coro_cancelled(co))
+        return coro_refuse(co);
+    if (!(group->scope.core.flags & CORO__OPEN))
+        return coro_done(co, -ESHUTDOWN);
+    coro__grant(group);
+    if (!group->room.head && coro__has_room(group))
+        return coro_done(co, 0);
+    return coro_suspend(co, &group->room, &ops, 0);
+}
+
+/* Ended children of coro_start's are pushed on `done` without touching the others, which may be gone, and
+ * turned over into `done_out` when they are asked for. */
+static inline coro_task *coro__done_pop(coro_group *group)
+{
+    coro_task *task = group->done_out, *next;
+    if (!task) {
+        for (task = group->done, group->done = NULL; task; task = next) {
+            next = (coro_task *)(void *)task->sibling.next;
+            task->sibling.next = (coro_link *)(void *)group->done_out;
+            group->done_out = task;
+        }
+        task = group->done_out;
+    }
+    if (task)
+        group->done_out = (coro_task *)(void *)task->sibling.next;
+    return task;
+}
+
+static inline void coro__forget_done(coro_group *group, coro_task *task)
+{
+    coro_task **lists[2], **at;
+    int i;
+    lists[0] = &group->done;
+    lists[1] = &group->done_out;
+    for (i = 0; i < 2; i++)
+        for (at = lists[i]; *at; at = (coro_task **)(void *)&(*at)->sibling.next)
+            if (*at == task) {
+                *at = (coro_task *)(void *)task->sibling.next;
+                return;
+            }
+}
+
+CORO_API coro_op coro_group_next(coro_task *co, coro_group *group, int *index)
+{
+    static const coro_ops ops = {"the next child of a group", NULL, NULL};
+    coro_task *task;
+    if (coro_is_local(co, index))
+        return coro_local();
+    if (coro_cancelled(co))
+        return coro_refuse(co);
+    if (!(group->scope.core.flags & CORO__OPEN))
+        return coro_done(co, -ESHUTDOWN);
+    task = group->next.head ? NULL : coro__done_pop(group);
+    if (task) {
+        *index = (int)task->core.index;
+        return coro_done(co, 1);
+    }
+    if (!group->alive)
+        return coro_done(co, 0);
+    return coro_suspend(co, &group->next, &ops, (intptr_t)index);
+}
+
+static void coro__group_child_ended(coro_group *group, coro_task *task, bool started)
+{
+    coro_task *waiter = group->next.head;
+    if (group->mode == CORO_RACE && task->result >= 0 && group->winner < 0) {
+        group->winner = (int)task->core.index;
+        group->won = task->result;
+        (void)coro__request(&group->scope.core, false);
+    }
+    if (started && waiter) {
+        *(int *)coro_word(waiter) = (int)task->core.index;
+        (void)coro_complete(waiter, 1);
+    } else if (started) {
+        task->sibling.next = (coro_link *)(void *)group->done;
+        group->done = task;
+    }
+    while (!group->alive && group->next.head)
+        (void)coro_complete(group->next.head, 0);
+    if (CORO__UNLIKELY(group->room.head != NULL))
+        coro__grant(group);
+    if (!group->alive && (group->scope.core.flags & CORO__CLOSING)) {
+        coro_task *opener = group->scope.task;
+        intptr_t rc = coro_word(opener);
+        coro__wake(opener, coro__group_finish(group, rc));
+    }
+}
+
+/* --- interrupts and posts -------------------------------------------------------------------------- */
+
+static inline void coro__wake_loop(coro_loop *loop)
+{
+    if (loop->asleep && coro__set(&loop->asleep, 0) && loop->driver.wake)
+        loop->driver.wake(loop->driver.arg);
+}
+
+/* The mark of a node that is being posted; never followed. */
+#define CORO__CLAIMED ((coro_post_node *)(void *)loop)
+
+CORO_API bool coro_post(coro_loop *loop, coro_post_node *node)
+{
+    coro_post_node *head;
+    if (!coro__swap_if(&node->next, NULL, CORO__CLAIMED))
+        return false;
+    do {
+        head = loop->posted;
+        node->next = head ? head : CORO__CLAIMED; /* the last one points at the loop */
+    } while (!coro__swap_if(&loop->posted, head, node));
+    coro__wake_loop(loop);
+    return true;
+}
+
+static inline void coro__collect(coro_loop *loop)
+{
+    coro_post_node *newest, *oldest = NULL, *node;
+    coro_irq **at;
+    if (loop->posted) {
+        for (newest = coro__take_all(&loop->posted); newest != NULL && newest != CORO__CLAIMED;) {
+            node = newest;
+            newest = node->next;
+            node->next = oldest ? oldest : CORO__CLAIMED;
+            oldest = node;
+        }
+        while (oldest && oldest != CORO__CLAIMED) {
+            node = oldest;
+            oldest = node->next;
+            node->next = NULL; /* from here on it may be posted again */
+            node->run(loop, node);
+        }
+    }
+    for (at = &loop->irqs; *at;) {
+        coro_irq *irq = *at;
+        coro_irq_count rings = (coro_irq_count)(irq->raised - irq->seen);
+        if (!rings) {
+            at = &irq->next;
+            continue;
+        }
+        irq->seen = (coro_irq_count)(irq->seen + rings);
+        *at = irq->next;
+        (void)coro_complete(irq->waiter, (intptr_t)rings);
+        irq->waiter = NULL;
+    }
+}
+
+CORO_API bool coro_loop_rung(const coro_loop *loop)
+{
+    const coro_irq *irq;
+    if (loop->posted)
+        return true;
+    for (irq = loop->irqs; irq; irq = irq->next)
+        if (irq->raised != irq->seen)
+            return true;
+    return false;
+}
+
+CORO_API void coro_irq_raise(coro_irq *irq)
+{
+    irq->raised = (coro_irq_count)(irq->raised + 1);
+#if CORO_HOSTED
+    if (irq->loop)
+        coro__wake_loop(irq->loop);
+#endif
+}
+
+static inline coro_abort coro__abort_irq(coro_task *task, coro_waitq *queue)
+{
+    coro_irq *irq = (coro_irq *)coro_word(task), **at = &task->loop->irqs;
+    (void)queue;
+    while (*at != irq)
+        at = &(*at)->next;
+    *at = irq->next;
+    irq->waiter = NULL;
+    return CORO_ABORT_DONE;
+}
+
+CORO__WAITS(irq, "interrupt", coro__abort_irq)
+
+CORO_API coro_op coro_irq_wait(coro_task *co, coro_irq *irq)
+{
+    coro_irq_count rings = (coro_irq_count)(irq->raised - irq->seen);
+    if (coro_cancelled(co))
+        return coro_refuse(co);
+    if (irq->waiter)
+        return coro_done(co, -EBUSY);
+    if (rings) {
+        irq->seen = (coro_irq_count)(irq->seen + rings);
+        return coro_done(co, (intptr_t)rings);
+    }
+    irq->loop = co->loop;
+    irq->waiter = co;
+    irq->next = co->loop->irqs;
+    co->loop->irqs = irq;
+    return coro__suspend_aside(co, coro__waits_irq(), (intptr_t)irq);
+}
+
+CORO_API void coro_loop_hold(coro_loop *loop)
+{
+    loop->held++;
+}
+
+CORO_API void coro_loop_release(coro_loop *loop)
+{
+    loop->held--;
+}
+
+/* --- the hosted driver: POSIX clock, pselect, and a pipe that ends its sleep ----------------------- */
+#if CORO_HOSTED
+static inline coro_time coro__posix_now(void *arg)
+{
+    struct timespec t;
+    (void)arg;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+#if CORO_TIME_BITS == 64
+    return (coro_time)t.tv_sec * CORO_TICKS_PER_S + (coro_time)t.tv_nsec / (1000000000 / CORO_TICKS_PER_S);
+#else
+    return (coro_time)((coro__utime)t.tv_sec * CORO_TICKS_PER_S +
+                       (coro__utime)(t.tv_nsec / (1000000000 / CORO_TICKS_PER_S)));
+#endif
+}
+
+static inline void coro__posix_pipe(coro_loop *loop)
+{
+    int i;
+    if (pipe(loop->pipe) < 0) {
+        loop->pipe[0] = loop->pipe[1] = -1; /* posts are then seen at the next timer, or in 10 ms */
+        return;
+    }
+    for (i = 0; i < 2; i++) {
+        fcntl(loop->pipe[i], F_SETFL, fcntl(loop->pipe[i], F_GETFL) | O_NONBLOCK);
+        fcntl(loop->pipe[i], F_SETFD, FD_CLOEXEC);
+    }
+}
+
+static inline void coro__posix_park(void *arg, coro_loop *loop, coro_time until)
+{
+    coro_time d = until == CORO_FOREVER ? CORO_FOREVER : until - coro__posix_now(NULL);
+    struct timespec limit;
+    fd_set fds;
+    char drop[64];
+    int end;
+    (void)arg;
+    if (d <= 0)
+        return;
+    if (!loop->pipe[1])
+        coro__posix_pipe(loop);
+    end = loop->pipe[0] < FD_SETSIZE ? loop->pipe[0] : -1;
+    if (end < 0 && d > CORO_MS(10))
+        d = CORO_MS(10);
+    limit.tv_sec = (time_t)(d / CORO_TICKS_PER_S);
+    limit.tv_nsec = (long)(d % CORO_TICKS_PER_S) * (1000000000 / CORO_TICKS_PER_S);
+    FD_ZERO(&fds);
+    if (end >= 0)
+        FD_SET(end, &fds);
+    if (!loop->asleep)
+        return;
+    if (pselect(end + 1, &fds, NULL, NULL, d == CORO_FOREVER ? NULL : &limit, NULL) > 0)
+        while (read(end, drop, sizeof drop) == (ssize_t)sizeof drop)
+            continue;
+}
+
+static inline void coro__posix_wake(void *arg)
+{
+    coro_loop *loop = (coro_loop *)arg;
+    int saved = errno; /* this may be a signal handler */
+    if (loop->pipe[1] > 0 && write(loop->pipe[1], "", 1) < 0)
+        errno = saved; /* full: then it wakes anyhow */
+    errno = saved;
+}
+
+static inline void coro__posix_fini(void *arg)
+{
+    coro_loop *loop = (coro_loop *)arg;
+    if (loop->pipe[1] > 0) {
+        close(loop->pipe[0]);
+        close(loop->pipe[1]);
+    }
+    loop->pipe[0] = loop->pipe[1] = 0;
+}
+
+static inline void *coro__malloc(void *arg, size_t size)
+{
+    (void)arg;
+    return malloc(size);
+}
+
+static inline void coro__free(void *arg, void *memory, size_t size)
+{
+    (void)arg;
+    (void)size;
+    free(memory);
+}
+#endif
+
+/* --- the loop --------------------------------------------------------------------------------------
+ *
+ *     round:  run what is ready, up to a number of steps
+ *             look outside: posts, bells, the driver (which completes I/O), then timers
+ *             nothing ready? sleep until the first deadline; none, and nobody outside: deadlock
+ */
+/* frame has given v, which is not the usual: go on with its caller, end the task, or trap. */
+static inline bool coro__step_on(coro_loop *loop, coro_task *task, coro_frame *frame, intptr_t v)
+{
+    for (;;) {
+        if (v > CORO__SPECIAL) {
+            if (!frame->caller) {
+                coro__task_end(loop, task, frame, v);
+                return true;
+            }
+            frame = frame->caller;
+            task->result = v;
+        } else if (v <= CORO__REFUSED) {
+            if (v == CORO__REFUSED)
+                coro__refused(task);
+            if (v != CORO__PENDING)
+                coro__ready(loop, task);
+            loop->look |= v > CORO__TURN;
+            return false;
+        } else if (v == CORO__LOCAL) {
+            coro__blame(task, "an operation was given the address of a local variable, which will be "
+                              "gone when it ends: make it a member of the frame");
+        } /* else CORO__AGAIN */
+        v = frame->info->run(task, frame);
+    }
+}
+
+/* A step with somebody looking. */
+CORO__COLD_PRIVATE void coro__watched_step(coro_loop *loop, coro_task *task)
+{
+    coro_time limit = loop->options.slow_step, start = limit ? coro__read_clock(loop) : 0;
+    const coro_info *info = task->leaf->info;
+    unsigned line = task->leaf->place >> 16;
+    coro_time took;
+    coro__text t;
+    coro__event(loop, CORO_EVENT_RESUME, task);
+    if (!coro__step_on(loop, task, task->leaf, task->leaf->info->run(task, task->leaf)))
+        coro__event(loop, CORO_EVENT_SUSPEND, task);
+    if (!limit || (took = coro__read_clock(loop) - start) <= limit)
+        return;
+    t.sink = &loop->options.report;
+    t.used = 0;
+    coro__say(&t, "coro: a step took ");
+    coro__say_time(&t, took);
+    coro__say(&t, ", from ");
+    coro__say_place(&t, info, line);
+    coro__say(&t, ": nothing else ran meanwhile\n");
+    coro__flush(&t);
+}
+
+static inline coro_task *coro__next_ready(coro_loop *loop)
+{
+    coro_task *task;
+#if CORO_RING
+    uint32_t head = loop->head, mask = loop->mask;
+    task = loop->ready[head & mask];
+    if (mask > 1023)
+        CORO__PREFETCH(loop->ready[(head + 8) & mask]);
+    loop->head = head + 1;
+#else
+    task = loop->head;
+    if (--loop->count)
+        loop->head = coro__of_link(task->wait.next);
+#endif
+    return task;
+}
+
+/* Run up to n steps, until a look outside is due; how many were made. */
+static inline uint32_t coro__steps(coro_loop *loop, uint32_t n)
+{
+    uint32_t left = n;
+    while (left && coro__ready_count(loop)) {
+        coro_task *task = coro__next_ready(loop);
+        coro_frame *frame = task->leaf;
+        intptr_t v = frame->info->run(task, frame);
+        left--;
+        if (v == CORO__TURN) {
+            coro__ready(loop, task);
+        } else if (v != CORO__PENDING) {
+            (void)coro__step_on(loop, task, frame, v);
+            if (loop->look)
+                break;
+        }
+    }
+    return n - left;
+}
+
+/* The same in a random order, or with somebody watching. */
+CORO__COLD_PRIVATE uint32_t coro__special_steps(coro_loop *loop, uint32_t n)
+{
+    uint32_t made = 0;
+    while (made < n && coro__ready_count(loop) && !loop->look) {
+        coro_task *task;
+#if CORO_RING
+        if (loop->random)
+            coro__shuffle(loop, coro__ready_count(loop));
+#endif
+        task = coro__next_ready(loop);
+        if (loop->watched)
+            coro__watched_step(loop, task);
+        else
+            (void)coro__step_on(loop, task, task->leaf, task->leaf->info->run(task, task->leaf));
+        made++;
+    }
+    return made;
+}
+
+/* How many steps until the clock must be looked at. With no timer, or a clock that stands still while
+ * tasks run, up to CORO_STEPS. Else every step, until many in a row took next to no time: then ever
+ * fewer, so that a fast turn does not cost a reading of the clock, and a slow one does not hide a
+ * deadline. */
+static inline uint32_t coro__quota(const coro_loop *loop)
+{
+    return loop->timers && !loop->virtual_clock ? loop->window : CORO_STEPS;
+}
+
+static inline void coro__look_at_clock(coro_loop *loop, uint32_t made)
+{
+    coro_time before = loop->now;
+    if (!loop->timers)
+        return;
+    if (coro__read_clock(loop) - before > (coro_time)made * (CORO_TICKS_PER_S / 1000000)) {
+        loop->quick = 0;
+        loop->window = 1;
+    } else if (loop->quick < 64) {
+        loop->quick++;
+    } else if (loop->window < CORO_STEPS) {
+        loop->window *= 2;
+    }
+    coro__fire(loop);
+}
+
+static inline void coro__park(coro_loop *loop, coro_time until)
+{
+    if (loop->driver.park)
+        loop->driver.park(loop->driver.arg, loop, until);
+}
+
+/* Take in all that has happened outside. Results before deadlines: what has come has come. */
+static inline void coro__look(coro_loop *loop)
+{
+    loop->look = false;
+    loop->unlooked = 0;
+    if (!loop->own_driver)
+        coro__park(loop, loop->now);
+    coro__collect(loop);
+    (void)coro__read_clock(loop);
+    coro__fire(loop);
+}
+
+/* Nothing is ready: sleep until something is. */
+static inline void coro__sleep_until_woken(coro_loop *loop, coro_time until)
+{
+    coro_time end;
+    if (loop->virtual_clock && !loop->held && !loop->irqs) {
+        loop->now = until; /* nobody outside: time can jump */
+        coro__fire(loop);
+        return;
+    }
+    if (loop->virtual_clock)
+        until = CORO_FOREVER;
+    for (end = loop->options.spin ? coro__after(coro__read_clock(loop), loop->options.spin) : 0;
+         loop->options.spin && !coro__ready_count(loop) && coro__before(coro__read_clock(loop), end);)
+        coro__look(loop);
+    if (coro__ready_count(loop))
+        return;
+    (void)coro__set(&loop->asleep, 1);
+    if (!coro_loop_rung(loop)) {
+        loop->parked++;
+        coro__park(loop, until);
+    }
+    (void)coro__set(&loop->asleep, 0);
+    coro__look(loop);
+}
+
+/* One round without sleeping. */
+static inline void coro__one_round(coro_loop *loop, uint32_t quota)
+{
+    uint32_t made = loop->special ? coro__special_steps(loop, quota) : coro__steps(loop, quota);
+    loop->turn++;
+    loop->steps += made;
+    loop->unlooked += made;
+    if (loop->look || loop->unlooked >= CORO_STEPS || !coro__ready_count(loop))
+        coro__look(loop);
+    else
+        coro__look_at_clock(loop, made);
+}
+
+static inline bool coro__outside(const coro_loop *loop)
+{
+    return loop->held || loop->irqs;
+}
+
+/* Nobody can ever wake these tasks. Say who waits for what, and cancel from the root, once; what
+ * does not end then is abandoned. True: go on. */
+CORO__COLD_PRIVATE bool coro__deadlock(coro_loop *loop)
+{
+    if (loop->deadlocked)
+        return false;
+    loop->deadlocked = true;
+    coro__report(loop, NULL, "deadlock: nothing can wake these tasks");
+    coro_dump(loop, NULL);
+    (void)coro__request(&loop->root.scope.core, false);
+    return true;
+}
+
+/* The loop's own storage of a task that is given up: take it out of the tree, deepest first. */
+CORO__COLD_PRIVATE void coro__abandon(coro_loop *loop)
+{
+    coro_group *group = &loop->root;
+    while (group != &loop->root || group->children) {
+        coro_task *task = group->children;
+        coro_core *core;
+        if (!task) { /* emptied: back to the task that opened it */
+            task = group->scope.task;
+            group = coro__group_of(task);
+        }
+        for (core = coro__innermost(task); core->kind != CORO__TASK; core = core->outer)
+            if (core->kind == CORO__GROUP && ((coro_group *)(void *)core)->children)
+                break;
+        if (core->kind == CORO__GROUP) {
+            group = (coro_group *)(void *)core;
+            continue;
+        }
+        coro__unseen(loop, task, -EDEADLK);
+        for (core = coro__innermost(task); core; core = core->kind == CORO__TASK ? NULL : core->outer)
+            if (core->flags & CORO__ARMED)
+                coro__timer_disarm(loop, core);
+        if (group->children == task)
+            group->children = coro__next_sibling(task);
+        coro__unlink(&task->sibling);
+        group->alive--;
+        loop->alive--;
+        task->waiting = NULL;
+        task->result = -EDEADLK;
+        if (task->core.flags & CORO__SPAWNED)
+            coro_loop_free(loop, task, coro__root_frame(task)->info->size);
+        else
+            task->core.flags = CORO__FAILED;
+    }
+}
+
+CORO_API int coro_loop_run(coro_loop *loop)
+{
+    char here;
+    int rc = 0;
+    if (loop->running)
+        return -EDEADLK;
+    loop->running = true;
+    loop->stopped = false;
+    loop->stack = (uintptr_t)&here;
+    (void)coro__read_clock(loop);
+    for (;;) {
+        coro_time until;
+        coro__one_round(loop, coro__quota(loop));
+        if (loop->stopped || !loop->alive)
+            break;
+        if (coro__ready_count(loop))
+            continue;
+        until = coro__next_deadline(loop);
+        if (!loop->timers && !coro__outside(loop) && !coro__deadlock(loop)) {
+            coro__abandon(loop);
+            break;
+        }
+        if (!coro__ready_count(loop))
+            coro__sleep_until_woken(loop, until);
+    }
+    if (loop->deadlocked)
+        rc = -EDEADLK;
+    loop->deadlocked = false;
+    loop->running = false;
+    return rc;
+}
+
+CORO_API int coro_loop_step(coro_loop *loop)
+{
+    char here;
+    uint32_t n = coro__ready_count(loop);
+    if (loop->running)
+        return -EDEADLK;
+    loop->running = true;
+    loop->stack = (uintptr_t)&here;
+    coro__look(loop);
+    n = coro__ready_count(loop);
+    coro__one_round(loop, n < CORO_STEPS ? n : CORO_STEPS);
+    loop->running = false;
+    return loop->alive ? 1 : 0;
+}
+
+CORO_API coro_time coro_loop_deadline(coro_loop *loop)
+{
+    if (coro__ready_count(loop) || coro_loop_rung(loop))
+        return loop->now;
+    return coro__next_deadline(loop);
+}
+
+CORO_API coro_time coro_loop_now(coro_loop *loop)
+{
+    return coro__read_clock(loop);
+}
+
+CORO_API void coro_loop_stop(coro_loop *loop)
+{
+    loop->stopped = true;
+}
+
+CORO_API void coro_loop_drive(coro_loop *loop, const coro_driver *driver)
+{
+    if (loop->driver.fini)
+        loop->driver.fini(loop->driver.arg);
+    loop->driver = *driver;
+    loop->own_driver = false;
+}
+
+/* Options, with defaults in place. */
+static inline int coro__configure(coro_loop *loop, const coro_options *options)
+{
+    static const coro_options none = CORO__ZERO;
+    coro_options *o = &loop->options;
+    *o = options ? *options : none;
+    loop->virtual_clock = o->clock == CORO_VIRTUAL;
+    loop->budget = o->budget ? o->budget : CORO_BUDGET;
+    if (!o->report.put)
+        o->report = *coro__stderr();
+    loop->driver = o->driver;
+    loop->allocator = o->allocator;
+#if CORO_HOSTED
+    if (!o->driver.park) {
+        coro_driver posix = {coro__posix_now, coro__posix_park, coro__posix_wake, coro__posix_fini, NULL};
+        posix.arg = loop;
+        loop->driver = posix;
+        loop->own_driver = true;
+    }
+    if (!o->allocator.alloc && !o->arena) {
+        loop->allocator.alloc = coro__malloc;
+        loop->allocator.free = coro__free;
+    }
+    if (CORO_DEBUG && !o->slow_step && !loop->virtual_clock)
+        o->slow_step = CORO_MS(100);
+#endif
+    if (!loop->driver.now && !loop->virtual_clock)
+        return -ENOSYS;
+    if (o->ready && (o->ready_size & (o->ready_size - 1)))
+        return -EINVAL;
+    loop->watched = o->slow_step || o->on_event;
+    return 0;
+}
+
+CORO_API int coro_loop_init(coro_loop *loop, const coro_options *options)
+{
+    static const coro_loop none = CORO__ZERO;
+    int e;
+    *loop = none;
+    e = coro__configure(loop, options);
+    if (e)
+        return e;
+    coro__list_init(&loop->due);
+    coro__list_init(&loop->fresh);
+#if CORO_RING
+    loop->ready = loop->options.ready ? loop->options.ready : loop->small;
+    loop->mask = (loop->options.ready ? loop->options.ready_size : 16) - 1;
+    loop->random = loop->options.seed;
+#endif
+    if (loop->options.arena) {
+        size_t skip = (size_t)(-(uintptr_t)loop->options.arena & (CORO_GRAIN - 1));
+        loop->arena = true;
+        loop->slab = (char *)loop->options.arena + skip;
+        loop->slab_end = (char *)loop->options.arena + loop->options.arena_size;
+        if (loop->options.arena_size < skip)
+            loop->slab_end = loop->slab;
+    }
+    loop->slab_size = 2048;
+    loop->window = 1;
+    (void)coro__read_clock(loop);
+#if CORO_WHEEL_BITS
+    {
+        int l, s;
+        for (l = 0; l < CORO__LEVELS; l++)
+            for (s = 0; s < CORO__SLOTS; s++)
+                coro__list_init(&loop->slots[l][s]);
+        loop->tick = coro__tick_of(loop->now);
+    }
+#endif
+    loop->special = loop->watched || loop->options.seed;
+    loop->root.loop = loop;
+    loop->root.mode = CORO_COLLECT;
+    loop->root.winner = -1;
+    loop->root.scope.core.kind = CORO__GROUP;
+    loop->root.scope.core.flags = CORO__OPEN;
+    return 0;
+}
+
+CORO_API int coro_loop_fini(coro_loop *loop)
+{
+    coro__piece *slab;
+    if (loop->running || loop->alive)
+        return -EBUSY;
+#if CORO_DEBUG
+    if (loop->generators)
+        coro__report(loop, NULL, "a generator was begun and never ended: coro_gen_close it");
+#endif
+    if (loop->driver.fini)
+        loop->driver.fini(loop->driver.arg);
+    loop->driver.fini = NULL;
+#if CORO_RING
+    if (loop->ready && loop->ready != loop->small && loop->ready != loop->options.ready)
+        coro_loop_free(loop, loop->ready, (loop->mask + 1) * sizeof *loop->ready);
+    loop->ready = NULL;
+#endif
+    while ((slab = (coro__piece *)loop->slabs) != NULL) {
+        loop->slabs = slab->next;
+        coro__give(loop, slab, slab->size);
+    }
+    loop->root.scope.core.flags = 0; /* nothing can be spawned any more */
+    return 0;
+}
+
+CORO_API int coro__run(const coro_options *options, coro_task *task, const coro_info *info)
+{
+    coro_loop loop;
+    int rc, e = coro_loop_init(&loop, options);
+    if (e)
+        return e;
+    task->core.flags = 0;
+    task->core.outer = NULL;
+    rc = coro__start(&loop.root, task, info);
+    if (rc == 0) {
+        rc = coro_loop_run(&loop);
+        if (rc == 0)
+            rc = coro__task_result(task);
+    }
+    (void)coro_loop_fini(&loop);
+    return rc;
+}
+
+/* --- looking inside -------------------------------------------------------------------------------- */
+
+static inline void coro__indent(coro__text *t, int depth)
+{
+    while (depth-- > 0)
+        coro__say(t, "  ");
+}
+
+/* "task 2 worker waits 0.120 s for queue get" and the chain of its frames. */
+static inline void coro__dump_task(coro__text *t, const coro_task *task, int depth)
+{
+    const coro_frame *frame;
+    coro_time now = task->loop->now;
+    coro__indent(t, depth);
+    coro__say_task(t, task);
+    if (!task->waiting) {
+        coro__say(t, " is ready");
+    } else if (task->core.flags & CORO__ARMED) {
+        coro__say(t, " waits for ");
+        coro__say(t, task->waiting->ops->what);
+        coro__say(t, ", at most ");
+        coro__say_time(t, task->core.timer.when - now);
+    } else {
+        coro__say(t, " has waited ");
+        coro__say_time(t, now - task->core.timer.when);
+        coro__say(t, " for ");
+        coro__say(t, task->waiting->ops->what);
+    }
+    if (coro_cancelled(task))
+        coro__say(t, ", cancelled");
+    for (frame = task->leaf; frame; frame = frame->caller) {
+        coro__say(t, "\n");
+        coro__indent(t, depth + 2);
+        coro__say_place(t, frame->info, frame->place >> 16);
+        if (!(frame->place & 0xffffu))
+            coro__say(t, " (not begun)");
+    }
+    coro__say(t, "\n");
+}
+
+static inline void coro__dump_group(coro__text *t, const coro_group *group, int depth)
+{
+    static const char *const modes[] = {"all", "collect", "race"};
+    coro__indent(t, depth);
+    coro__say(t, "group ");
+    coro__say(t, modes[group->mode]);
+    if (group->scope.frame) {
+        coro__say(t, " of ");
+        coro__say_place(t, group->scope.frame->info, group->scope.core.index);
+    }
+    coro__say(t, ": ");
+    coro__say_number(t, group->alive);
+    coro__say(t, " alive, ");
+    coro__say_number(t, group->failed);
+    coro__say(t, " failed");
+    if (group->scope.core.flags & CORO__EFFECTIVE)
+        coro__say(t, ", cancelled");
+    coro__say(t, "\n");
+}
+
+/* The next core in preorder of the tree of groups and tasks; *depth follows. Null: that was all. */
+static inline coro_core *coro__walk(coro_core *core, int *depth)
+{
+    coro_core *inward;
+    coro_task *task;
+    if (core->kind == CORO__GROUP && ((coro_group *)(void *)core)->children) {
+        (*depth)++;
+        return &((coro_group *)(void *)core)->children->core;
+    }
+    for (;;) {
+        inward = coro__inward(core);
+        if (inward) {
+            *depth += core->kind == CORO__TASK;
+            return inward;
+        }
+        *depth -= core->kind != CORO__TASK;
+        task = coro__owner(core);
+        if (!task)
+            return NULL;
+        if (coro__next_sibling(task))
+            return &coro__next_sibling(task)->core;
+        core = task->core.outer;
+        (*depth)--;
+    }
+}
+
+CORO_API void coro_dump(coro_loop *loop, const coro_sink *sink)
+{
+    coro_core *core = &loop->root.scope.core;
+    int depth = 0;
+    coro__text t;
+    t.sink = sink ? sink : &loop->options.report;
+    t.used = 0;
+    for (; core; core = coro__walk(core, &depth)) {
+        if (core->kind == CORO__TASK)
+            coro__dump_task(&t, coro__task_of(core), depth);
+        else if (core->kind == CORO__GROUP)
+            coro__dump_group(&t, (coro_group *)(void *)core, depth);
+    }
+    coro__flush(&t);
+}
+
+CORO_API coro_loop_stats coro_stats(const coro_loop *loop)
+{
+    coro_loop_stats s;
+    s.tasks = loop->alive;
+    s.ready = coro__ready_count(loop);
+    s.timers = loop->timers;
+    s.held = loop->held;
+    s.steps = loop->steps;
+    s.spawned = loop->spawned;
+    s.parked = loop->parked;
+    s.memory = loop->memory;
+    return s;
+}
+
+/* One task's part of coro_verify. */
+static inline const char *coro__verify_task(const coro_task *task)
+{
+    const coro_core *core, *inside = NULL;
+    if (!(task->core.flags & CORO__OPEN))
+        return "a task in a group has ended";
+    if (task->sibling.next->prev != &task->sibling)
+        return "a sibling ring is broken";
+    if (coro_cancelled(task) != ((coro__innermost(task)->flags & CORO__EFFECTIVE) != 0))
+        return "a task's copy of its innermost scope's state is stale";
+    for (core = coro__innermost(task); core->kind != CORO__TASK; inside = core, core = core->outer) {
+        if (!(core->flags & CORO__OPEN))
+            return "a closed scope is in a chain";
+        if (inside && core->inner != inside)
+            return "a chain is broken";
+    }
+    if (task->waiting && task->waiting->head && task->wait.next->prev != &task->wait)
+        return "a wait queue is broken";
+    return NULL;
+}
+
+CORO_API const char *coro_verify(coro_loop *loop)
+{
+    coro_core *core = &loop->root.scope.core;
+    int depth = 0;
+    uint32_t tasks = 0, timers = 0, waiting = 0;
+    for (; core; core = coro__walk(core, &depth)) {
+        const char *wrong = NULL;
+        timers += (core->flags & CORO__ARMED) != 0;
+        if (((core->flags & CORO__EFFECTIVE) != 0) !=
+            ((core->flags & CORO__REQUESTED) || coro__from_outside(core)))
+            return "a core's effective state is stale";
+        if ((core->flags & CORO__ARMED) && core->timer.link.next->prev != &core->timer.link)
+            return "a timer list is broken";
+        if (core->kind != CORO__TASK)
+            continue;
+        tasks++;
+        waiting += coro__task_of(core)->waiting != NULL;
+        wrong = coro__verify_task(coro__task_of(core));
+        if (wrong)
+            return wrong;
+    }
+    if (tasks != loop->alive)
+        return "tasks are missing from the tree";
+    if (timers != loop->timers)
+        return "timers are missing from the wheel";
+    if (waiting + coro__ready_count(loop) > tasks)
+        return "a task is in the run queue and waits as well";
+    if (!loop->running && waiting + coro__ready_count(loop) != tasks)
+        return "a task neither waits nor is ready";
+    return NULL;
+}
+
+#endif /* !CORO_SHARED || CORO_IMPLEMENTATION */
+#endif /* CORO_H */
+
+/*
+ * MIT License, copyright (c) 2026 the coro authors
+ *
+ * Permission is hereby granted, free of charge, to any person obtaining a copy of this software and
+ * associated documentation files (the "Software"), to deal in the Software without restriction,
+ * including without limitation the rights to use, copy, modify, merge, publish, distribute,
+ * sublicense, and/or sell copies of the Software, and to permit persons to whom the Software is
+ * furnished to do so, subject to the following conditions:
+ *
+ * The above copyright notice and this permission notice shall be included in all copies or
+ * substantial portions of the Software.
+ *
+ * THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT
+ * NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND
+ * NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM,
+ * DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM, OUT
+ * OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
+ */
