@@ -193,7 +193,8 @@
 #define CORO_STACK_CHECK (CORO_HOSTED || CORO_CHECK)
 #endif
 
-/* Width of coro_time: 64 (nanoseconds) or 32 (ticks of 1 / CORO_TICKS_PER_S seconds). */
+/* Width of coro_time: 64 (nanoseconds) or 32 (ticks of 1 / CORO_TICKS_PER_S seconds; they may wrap, and
+ * durations are at most 2^30 ticks: 12 days of milliseconds). */
 #ifndef CORO_TIME_BITS
 #define CORO_TIME_BITS 64
 #endif
@@ -264,6 +265,22 @@
 #else
 #include <errno.h>
 #endif
+#if defined __AVR__ /* avr-libc gives most of them the same number */
+#undef EPERM
+#undef EAGAIN
+#undef ENOMEM
+#undef EBUSY
+#undef EINVAL
+#undef EPIPE
+#undef EDEADLK
+#undef ENOSYS
+#undef ECHILD
+#undef ESHUTDOWN
+#undef ETIMEDOUT
+#undef EALREADY
+#undef EINPROGRESS
+#undef ECANCELED
+#endif
 #ifndef EPERM
 #define EPERM 1
 #endif
@@ -278,9 +295,6 @@
 #endif
 #ifndef EINVAL
 #define EINVAL 22
-#endif
-#ifndef ENOSPC
-#define ENOSPC 28
 #endif
 #ifndef EPIPE
 #define EPIPE 32
@@ -493,24 +507,26 @@ typedef struct coro_failure {
 
 /* A task group. */
 struct coro_group {
-    coro_scope scope;          /* must be first: a group is a scope, with deadline and all */
-    coro_loop *loop;           /* where the children run */
-    coro_task *children;       /* alive, in start order: a ring */
+    coro_scope scope;           /* must be first: a group is a scope, with deadline and all */
+    coro_loop *loop;            /* where the children run */
+    coro_task *children;        /* alive, in start order: a ring */
     coro_task *done, *done_out; /* ended and not yet told by coro_group_next: newest first; oldest first */
-    coro_waitq room;           /* waiting in coro_group_wait_room */
-    coro_waitq next;           /* waiting in coro_group_next */
-    uint32_t alive, started;   /* children */
-    uint32_t limit;            /* of children alive, for coro_group_wait_room; 0: none */
-    uint32_t granted;          /* room given to waiters who have not spawned yet */
-    uint32_t granted_turn;     /* when that was: unused room returns */
-    uint32_t failed;           /* children, and the body, that ended with an error of their own */
-    uint32_t cancelled;        /* children that ended with -ECANCELED because they were */
-    int first;                 /* the first error in time; 0: none */
-    int winner;                /* CORO_RACE: the index of the child that won; -1: none */
-    intptr_t won;              /* and its result */
-    uint8_t mode;              /* coro_mode */
-    uint8_t body_failed;       /* closed with an error that was not the group's doing */
-    uint8_t cut;               /* a child was cut short by the group's cancellation */
+    coro_waitq room;            /* waiting in coro_group_wait_room */
+    coro_waitq next;            /* waiting in coro_group_next */
+    intptr_t won;               /* CORO_RACE: the winner's result */
+    coro_group *granting;       /* the next group with room granted; the last one: the root */
+    uint32_t alive, started;    /* children */
+    uint32_t granted;           /* room given to waiters who have not had their step yet */
+    uint32_t granted_until;     /* where in the run queue the last of them is */
+    uint32_t failed;            /* children, and the body, that ended with an error of their own */
+    uint32_t cancelled;         /* children that ended with -ECANCELED because they were */
+    int first;                  /* the first error in time; 0: none */
+    bool body_failed;           /* closed with an error that was not the group's doing */
+    bool cut;                   /* a child was cut short by the group's cancellation */
+    bool attention;             /* the end of a child may interest somebody: a race, waiters */
+    int winner;                 /* CORO_RACE: the index of the child that won; -1: none */
+    uint32_t limit;             /* of children alive, for coro_group_wait_room; 0: none */
+    uint8_t mode;               /* coro_mode */
 #if CORO_GROUP_ERRORS
     coro_failure errors[CORO_GROUP_ERRORS]; /* the first few failures, in time; see failed */
 #endif
@@ -554,7 +570,7 @@ typedef uint32_t coro_irq_count;
 #endif
 struct coro_irq {
     volatile coro_irq_count raised; /* by the interrupt only */
-    coro_irq_count seen;            /* by the loop only */
+    volatile coro_irq_count seen;   /* by the loop only */
     coro_task *waiter;              /* in coro_irq_wait */
     coro_irq *next;                 /* bells that somebody waits for */
     coro_loop *volatile loop;       /* to be woken */
@@ -631,6 +647,7 @@ typedef struct coro_loop_stats {
 /* A loop: one per thread. Everything in it is the loop's own; .root may be spawned into. */
 struct coro_loop {
     coro_group root;      /* the tasks that nobody opened a group for */
+    coro_task *main;      /* of coro_run: when it ends, so does the rest */
 #if CORO_RING
     coro_task **ready;    /* the run queue: a ring */
     uint32_t mask;        /* its size - 1 */
@@ -650,12 +667,13 @@ struct coro_loop {
     bool deadlocked;      /* reported, cancelled from the root */
     bool virtual_clock;
     bool own_driver;      /* options gave none: ours is in use */
-    uint32_t turn;        /* counts rounds of the loop */
     uint32_t unlooked;    /* steps since the outside was looked at */
     uint32_t window;      /* steps between two looks at the clock */
     uint32_t quick;       /* looks in a row that found little time gone */
     uint32_t random;      /* state of the shuffle; 0: off */
+    uint32_t batch;       /* left of those that were ready at once, and are shuffled */
     uint32_t held;        /* outside wakers */
+    coro_group *granting; /* groups with room granted to waiters */
     uint32_t generators;  /* begun and not ended */
     coro_time now;        /* when the clock was last read */
     uint64_t steps, spawned, parked;
@@ -699,19 +717,19 @@ struct coro_loop {
  */
 #define CORO(name)                                                                                \
     CORO__TYPES(name)                                                                             \
-    static coro_ret name(coro_task *co, struct name *my);                                         \
+    CORO__STRICT static coro_ret name(coro_task *co, struct name *my);                            \
     CORO__UNUSED static intptr_t CORO__CAT(name, _run)(coro_task * co, coro_frame * frame)        \
     {                                                                                             \
         return name(co, (struct name *)(void *)frame).value;                                      \
     }                                                                                             \
     CORO__UNUSED static const coro_info CORO__CAT(name, _coro) = CORO__INFO(name);                \
-    CORO__STRICT static coro_ret name(coro_task *co, struct name *my)
+    static coro_ret name(coro_task *co, struct name *my)
 
 /* CORO_DECLARE -- say that CORO_DEFINE(name) is in some file. After struct name. */
 #define CORO_DECLARE(name)                                                                        \
     CORO__TYPES(name)                                                                             \
-    CORO__EXTERN coro_ret name(coro_task *co, struct name *my);                                   \
-    CORO__EXTERN const coro_info CORO__CAT(name, _coro)
+    CORO__STRICT extern coro_ret name(coro_task *co, struct name *my);                            \
+    CORO__STRICT_END extern const coro_info CORO__CAT(name, _coro)
 
 /* CORO_DEFINE -- the coroutine of CORO_DECLARE(name). */
 #define CORO_DEFINE(name)                                                                         \
@@ -836,20 +854,22 @@ struct coro_loop {
  *
  * Nothing of it runs yet. One that was begun must run to its end or be closed.
  */
-#define coro_gen_open(gen, ...) CORO__GEN_OPEN(gen, __VA_ARGS__, )
+#define coro_gen_open(generator, ...) CORO__GEN_OPEN(generator, __VA_ARGS__, )
 
 /* coro_gen_next -- run the generator to its next CORO_YIELD: 1, or to its end: 0. A coroutine's call.
  *
  * It runs as part of this task: a cancellation of ours is met by its awaits. An error that ends it is
  * returned once; then 0. -EBUSY while another task is in it.
  */
-#define coro_gen_next(co, gen) coro__gen_next((co), &my->CORO_FRAME_first, &(gen)->gen)
+#define coro_gen_next(co, generator)                                                              \
+    coro__gen_next((co), &my->CORO_FRAME_first, &(generator)->gen)
 
 /* coro_gen_close -- end a generator early: its CORO_YIELD fails, its CORO_FINALLY runs. A coroutine's call.
  *
  * Returns 0, or what went wrong in its cleanup. What was never begun, or has ended, is left alone.
  */
-#define coro_gen_close(co, gen) coro__gen_close((co), &my->CORO_FRAME_first, &(gen)->gen)
+#define coro_gen_close(co, generator)                                                             \
+    coro__gen_close((co), &my->CORO_FRAME_first, &(generator)->gen)
 
 /* --- the machinery of the macros above ---------------------------------------------------------- */
 
@@ -867,13 +887,15 @@ struct coro_loop {
 #define CORO__AT_END 0xffffu
 #define CORO__ENDED 0xfffdu
 
-/* A number for each await of a body: 1, 2, 3 ... counted from CORO_BEGIN. */
+/* A number for each await of a body, counted from CORO_BEGIN. Large ones, so that no enum of the user's
+ * jumps into an await that stands in his switch; on chips small ones, which make smaller code. */
+#define CORO__LABELS (CORO_HOSTED ? 0x8000 : 0)
 #if defined __COUNTER__
 #define CORO__COUNT __COUNTER__
-#define CORO__NUMBER(n) ((n) - CORO_BEGIN_must_come_first)
+#define CORO__NUMBER(n) ((n) - CORO_BEGIN_must_come_first + CORO__LABELS)
 #else
 #define CORO__COUNT __LINE__
-#define CORO__NUMBER(n) ((n) - CORO_BEGIN_must_come_first + 1)
+#define CORO__NUMBER(n) ((n) - CORO_BEGIN_must_come_first + 1 + CORO__LABELS)
 #endif
 
 /* CORO_CHECK: labels beyond int, which do not fit into a switch of the user's. */
@@ -976,9 +998,9 @@ coro__first:                                                                    
     do {                                                                                          \
         intptr_t coro__v;                                                                         \
         CORO__WAIT(n, coro_group_close(co, (group), CORO_ERR))                                    \
-        CORO_ERR = coro__v < 0 ? (int)coro__v : 0;                                                \
         if (coro__v < 0 && !coro__in_finally)                                                     \
-            CORO_LEAVE();                                                                         \
+            CORO_FAIL(coro__v);                                                                   \
+        CORO_ERR = coro__v < 0 ? (int)coro__v : 0;                                                \
     } while (0)
 
 #define CORO__YIELD_AT(n)                                                                         \
@@ -1023,8 +1045,6 @@ coro__first:                                                                    
             offsetof(struct CORO__CAT(name, _task), frame)                                        \
     }
 
-#define CORO__EXTERN extern
-
 /* A frame, built in place. */
 #if defined __cplusplus
 #define CORO__NEW(fn, from, ...)                                                                  \
@@ -1052,7 +1072,9 @@ coro__first:                                                                    
 #define CORO__STRICT_END _Pragma("clang diagnostic pop")
 #elif defined __GNUC__ && !CORO_NO_LOCAL_CHECK
 #if defined __cplusplus
-#define CORO__STRICT_C _Pragma("GCC diagnostic ignored \"-Wmissing-field-initializers\"")
+#define CORO__STRICT_C                                                                            \
+    _Pragma("GCC diagnostic ignored \"-Wmissing-field-initializers\"")                            \
+    _Pragma("GCC diagnostic ignored \"-Wshadow\"")
 #else
 #define CORO__STRICT_C _Pragma("GCC diagnostic error \"-Wincompatible-pointer-types\"")
 #endif
@@ -1119,27 +1141,30 @@ template <> struct coro__signed<long long &> { enum { yes = 1 }; };
 #define CORO__ENTER(fn, co, f) fn((co), (f))
 #endif
 
-#define CORO__CALL(co, frame_, fn, ...)                                                           \
+#define CORO__CALL(co_, frame_, fn, ...)                                                          \
     coro__called(__extension__({                                                                  \
         struct fn *coro__f = (frame_);                                                            \
         *coro__f = CORO__NEW(fn, &my->CORO_FRAME_first, __VA_ARGS__);                             \
-        CORO__ENTER(fn, co, coro__f);                                                             \
+        CORO__ENTER(fn, co_, coro__f);                                                            \
     }))
 
-#define CORO__CALL_WITHIN(co, scope_, d, frame_, fn, ...)                                         \
+#define CORO__CALL_WITHIN(co_, scope_, d, frame_, fn, ...)                                        \
     coro__called(__extension__({                                                                  \
+        coro_task *coro__c = (co_);                                                               \
         struct fn *coro__f = (frame_);                                                            \
         *coro__f = CORO__NEW(fn, &my->CORO_FRAME_first, __VA_ARGS__);                             \
-        coro__timeout_open((co), &coro__f->CORO_FRAME_first, (scope_), (d), __LINE__);            \
-        CORO__ENTER(fn, co, coro__f);                                                             \
+        coro__timeout_open(coro__c, &coro__f->CORO_FRAME_first, (scope_), (d), __LINE__);         \
+        CORO__ENTER(fn, coro__c, coro__f);                                                        \
     }))
 
-#define CORO__CALL_NEW(co, fn, ...)                                                               \
+#define CORO__CALL_NEW(co_, fn, ...)                                                              \
     coro__called(__extension__({                                                                  \
-        coro_frame *coro__f = coro__heap_frame((co), &my->CORO_FRAME_first, &CORO__CAT(fn, _coro));\
+        coro_task *coro__c = (co_);                                                               \
+        coro_frame *coro__f = coro__heap_frame(coro__c, &my->CORO_FRAME_first,                    \
+                                               &CORO__CAT(fn, _coro));                            \
         if (coro__f)                                                                              \
             *(struct fn *)(void *)coro__f = CORO__NEW(fn, coro__heap_caller(coro__f), __VA_ARGS__);\
-        coro__heap_call((co), coro__f);                                                           \
+        coro__heap_call(coro__c, coro__f);                                                        \
     }))
 
 #define CORO__GEN_OPEN(gen_, fn, ...)                                                             \
@@ -1175,7 +1200,7 @@ template <> struct coro__signed<long long &> { enum { yes = 1 }; };
         coro__run((options_), &coro__main.task, &CORO__CAT(fn, _coro));                           \
     })
 
-#define CORO__TASK_OF(t) ((coro_task *)(void *)&(t)->CORO_TASK_or_coro_task_expected)
+#define CORO__TASK_OF(t) ((coro_task *)(uintptr_t)&(t)->CORO_TASK_or_coro_task_expected)
 
 /* The kinds of cores, and their flags. */
 enum { CORO__TASK, CORO__SCOPE, CORO__GROUP, CORO__GENERATOR, CORO__CONTEXT };
@@ -1197,6 +1222,7 @@ enum {
     CORO__FAILED = 16384,  /* an ended task's */
     CORO__CLOSING = 32768u /* a group's: its opener waits for the children */
 };
+enum { CORO__TO_CANCELLED = CORO__CANCELLED / CORO__EFFECTIVE, CORO__TO_WAS = CORO__WAS / CORO__REQUESTED };
 enum { CORO__GEN_CLOSED, CORO__GEN_FRESH, CORO__GEN_YIELDED, CORO__GEN_RUNNING, CORO__GEN_CLOSING };
 
 /* ================================================================================================
@@ -1459,7 +1485,8 @@ CORO_API coro_time coro_loop_deadline(coro_loop *loop);
 /* coro_loop_now -- the loop's clock, read now. */
 CORO_API coro_time coro_loop_now(coro_loop *loop);
 
-/* coro_loop_stop -- let coro_loop_run return after this turn. A later one goes on. */
+/* coro_loop_stop -- let coro_loop_run return soon, after CORO_STEPS steps at most; a later one goes on.
+ * Before a run: it makes one round, without sleeping. */
 CORO_API void coro_loop_stop(coro_loop *loop);
 
 /* coro_loop_fini -- give everything back. Returns -EBUSY, and does nothing, while tasks are alive. */
@@ -1595,8 +1622,9 @@ CORO__COLD_API int coro__not_spawned(coro_group *group, const coro_info *info);
 CORO_API int coro__start(coro_group *group, coro_task *task, const coro_info *info);
 CORO_API int coro__run(const coro_options *options, coro_task *task, const coro_info *info);
 CORO_API void coro__scope_open(coro_task *co, coro_frame *frame, coro_scope *scope, int kind, int line);
-CORO_API void coro__timeout_open(coro_task *co, coro_frame *frame, coro_scope *scope, coro_time d,
-                                 int line);
+CORO_API coro_time coro__from_now(coro_task *co, coro_time d);
+CORO_API void coro__deadline_open(coro_task *co, coro_frame *frame, coro_scope *scope, coro_time when,
+                                  int line);
 CORO_API void coro__shield_open(coro_task *co, coro_frame *frame, coro_scope *scope, coro_time d,
                                 int line);
 CORO_API void coro__group_open(coro_task *co, coro_frame *frame, coro_group *group, coro_mode mode,
@@ -1693,6 +1721,12 @@ static inline ptrdiff_t coro__label_of(const coro_frame *frame)
 }
 #endif
 
+static inline void coro__timeout_open(coro_task *co, coro_frame *frame, coro_scope *scope, coro_time d,
+                                      int line)
+{
+    coro__deadline_open(co, frame, scope, coro__from_now(co, d), line);
+}
+
 static inline bool coro__has_open(const coro_task *co, const coro_frame *frame)
 {
     const coro_scope *s = (const coro_scope *)(const void *)co->core.inner;
@@ -1738,7 +1772,6 @@ CORO__MUST_USE static inline coro_op coro_sleep(coro_task *co, coro_time d)
         return coro__sleep(co, d);
     if (CORO__UNLIKELY(coro_cancelled(co)))
         return coro_refuse(co);
-    co->core.spent = 0;
     co->result = 0;
     return coro__op(CORO__TURN);
 }
@@ -1996,11 +2029,13 @@ static inline void coro__list_init(coro_link *list)
     list->next = list->prev = list;
 }
 
+/* In this order gcc does not merge the stores into one vector, which the next loads would wait for. */
 static inline void coro__insert_before(coro_link *at, coro_link *n)
 {
+    coro_link *prev = at->prev;
+    n->prev = prev;
+    prev->next = n;
     n->next = at;
-    n->prev = at->prev;
-    at->prev->next = n;
     at->prev = n;
 }
 
@@ -2010,24 +2045,33 @@ static inline void coro__unlink(coro_link *n)
     n->prev->next = n->next;
 }
 
+static inline coro_time coro__minus(coro_time a, coro_time b)
+{
+    return (coro_time)((coro__utime)a - (coro__utime)b); /* ticks of 32 bits wrap */
+}
+
 static inline bool coro__before(coro_time a, coro_time b)
 {
 #if CORO_TIME_BITS == 64
     return a < b;
 #else
-    return (coro_time)((coro__utime)a - (coro__utime)b) < 0; /* ticks wrap */
+    if (a == CORO_FOREVER || b == CORO_FOREVER)
+        return a != CORO_FOREVER;
+    return coro__minus(a, b) < 0;
 #endif
 }
 
-/* now + d, for d >= 0; saturates. */
+/* now + d, for d >= 0; saturates. No sum and no clock reading is CORO_FOREVER. */
 static inline coro_time coro__after(coro_time now, coro_time d)
 {
 #if CORO_TIME_BITS == 64
     return d > CORO_FOREVER - (now > 0 ? now : 0) ? CORO_FOREVER : now + d;
 #else
-    if (d > CORO_FOREVER / 2)
-        d = CORO_FOREVER / 2;
-    return (coro_time)((coro__utime)now + (coro__utime)d);
+    coro_time sum;
+    if (d == CORO_FOREVER)
+        return CORO_FOREVER;
+    sum = (coro_time)((coro__utime)now + (coro__utime)(d > CORO_FOREVER / 2 ? CORO_FOREVER / 2 : d));
+    return sum == CORO_FOREVER ? INT32_MIN : sum;
 #endif
 }
 
@@ -2035,6 +2079,9 @@ static inline coro_time coro__read_clock(coro_loop *loop)
 {
     if (!loop->virtual_clock)
         loop->now = loop->driver.now(loop->driver.arg);
+#if CORO_TIME_BITS == 32
+    loop->now -= loop->now == CORO_FOREVER;
+#endif
     return loop->now;
 }
 
@@ -2131,22 +2178,18 @@ static inline void coro__merge(coro_link *into, coro_link *from)
     }
 }
 
-/* Sort a list by deadline, keeping the order of equal ones: bins of 1, 2, 4 ... sorted timers. */
-static inline void coro__sort(coro_link *list)
+/* Sort a long list: bins of 1, 2, 4 ... sorted timers, the older ones in the larger. */
+CORO__COLD_PRIVATE void coro__sort_many(coro_link *list)
 {
-    coro_link bins[32];
-    int used = 0;
-    if (list->next == list || list->next->next == list)
-        return;
-    while (list->next != list) {
-        coro_link *n = list->next;
+    coro_link bins[32], *n;
+    int used = 0, b;
+    while ((n = list->next) != list) {
         coro_link run;
-        int b = 0;
         coro__unlink(n);
         coro__list_init(&run);
         coro__insert_before(&run, n);
-        for (; b < used && bins[b].next != &bins[b]; b++) {
-            coro__merge(&bins[b], &run); /* the bin's are older: they come first */
+        for (b = 0; b < used && bins[b].next != &bins[b]; b++) {
+            coro__merge(&bins[b], &run);
             coro__splice(&run, &bins[b]);
         }
         if (b == used)
@@ -2157,12 +2200,51 @@ static inline void coro__sort(coro_link *list)
         coro__merge(list, &bins[used]);
 }
 
+/* A task that will soon run, and end: its first and its last line; when it is next, its siblings. */
+static inline void coro__prefetch_sleeper(const coro_link *timer)
+{
+    CORO__PREFETCH((const char *)timer - offsetof(coro_task, core));
+    CORO__PREFETCH((const char *)timer + sizeof(coro_core) + sizeof(coro_frame));
+    (void)timer;
+}
+
+static inline void coro__prefetch_siblings(const coro_loop *loop, coro_link *timer)
+{
+    coro_core *core = (coro_core *)(void *)timer;
+    if (timer == &loop->due || core->kind != CORO__TASK)
+        return;
+    CORO__PREFETCH(coro__task_of(core)->sibling.next);
+    CORO__PREFETCH(coro__task_of(core)->sibling.prev);
+}
+
+/* Move a list's timers into a sorted one; of equal ones, those that were there come first, then those
+ * that were earlier in the list. */
+static inline void coro__sort_into(coro_link *sorted, coro_link *list)
+{
+    coro_link *n, *next, *at;
+    int left = 16;
+    for (n = list->next; n != list; n = next) {
+        coro_time when = coro__timer_of(n)->when;
+        if (left-- == 0) {
+            n->prev = list; /* the rest */
+            list->next = n;
+            coro__sort_many(list);
+            coro__merge(sorted, list);
+            return;
+        }
+        next = n->next;
+        for (at = sorted->prev; at != sorted && coro__before(when, coro__timer_of(at)->when);)
+            at = at->prev;
+        coro__insert_before(at->next, n);
+        coro__prefetch_sleeper(n);
+    }
+    coro__list_init(list);
+}
+
 static inline void coro__settle(coro_loop *loop)
 {
-    if (loop->fresh.next == &loop->fresh)
-        return;
-    coro__sort(&loop->fresh);
-    coro__merge(&loop->due, &loop->fresh);
+    if (loop->fresh.next != &loop->fresh)
+        coro__sort_into(&loop->due, &loop->fresh);
 }
 
 #if CORO_WHEEL_BITS
@@ -2193,6 +2275,20 @@ static inline int coro__next_slot(coro_loop *loop, coro__utime *start, unsigned 
     return -1;
 }
 
+/* Distribute a slot's timers over the levels below. A second walk, from the other end, fetches them into
+ * the cache: two chains of misses at a time instead of one. */
+static inline void coro__cascade(coro_loop *loop, coro_link *slot)
+{
+    coro_link *at = slot->next, *back = slot->prev, *next;
+    for (; at != slot; at = next) {
+        next = at->next;
+        back = back->prev;
+        CORO__PREFETCH(back);
+        coro__timer_place(loop, coro__timer_of(at));
+    }
+    coro__list_init(slot);
+}
+
 /* Bring every timer of the ticks up to `to` into due. */
 static inline void coro__wheel_turn(coro_loop *loop, coro__utime to)
 {
@@ -2200,25 +2296,17 @@ static inline void coro__wheel_turn(coro_loop *loop, coro__utime to)
     unsigned slot;
     while (loop->tick < to) {
         int level = coro__next_slot(loop, &start, &slot);
-        coro_link taken;
         if (level < 0 || start > to) {
             loop->tick = to;
             return;
         }
         loop->tick = start;
         loop->used[level] &= ~((uint64_t)1 << slot);
-        coro__list_init(&taken);
-        coro__splice(&taken, &loop->slots[level][slot]);
         if (level == 0) {
             coro__settle(loop); /* those are of earlier ticks */
-            coro__sort(&taken);
-            coro__splice(&loop->due, &taken);
+            coro__sort_into(&loop->due, &loop->slots[0][slot]);
         } else {
-            while (taken.next != &taken) {
-                coro_timer *timer = coro__timer_of(taken.next);
-                coro__unlink(&timer->link);
-                coro__timer_place(loop, timer);
-            }
+            coro__cascade(loop, &loop->slots[level][slot]);
         }
     }
 }
@@ -2273,6 +2361,7 @@ static inline void coro__fire(coro_loop *loop)
         first = coro__timer_of(loop->due.next);
         if (&first->link == &loop->due || coro__before(loop->now, first->when))
             return;
+        coro__prefetch_siblings(loop, first->link.next->next);
         coro__expire(loop, (coro_core *)(void *)first);
     }
 }
@@ -2362,10 +2451,7 @@ typedef struct coro__piece {
 
 static inline size_t coro__round(size_t size)
 {
-    size_t least = sizeof(coro__piece);
-    if (size < least)
-        size = least;
-    return (size + CORO_GRAIN - 1) / CORO_GRAIN * CORO_GRAIN;
+    return (size + CORO_GRAIN - 1) / CORO_GRAIN * CORO_GRAIN; /* a grain holds a coro__piece */
 }
 
 static inline void *coro__take(coro_loop *loop, size_t size)
@@ -2711,8 +2797,10 @@ static inline void coro__touch(coro_task *task)
     if (cancelled == coro_cancelled(task))
         return;
     task->core.flags ^= CORO__CANCELLED;
-    if (!cancelled)
+    if (!cancelled) {
+        task->core.flags &= (uint16_t)~CORO__IGNORING;
         return;
+    }
     coro__event(task->loop, CORO_EVENT_CANCEL, task);
     if (task->waiting)
         coro__abort(task, -ECANCELED);
@@ -2739,6 +2827,32 @@ static inline coro_task *coro__next_sibling(const coro_task *task)
     coro_group *group = coro__group_of(task);
     coro_task *next = (coro_task *)(void *)task->sibling.next; /* sibling is the first member */
     return next == group->children ? NULL : next;
+}
+
+/* The next core in preorder of the tree of groups and tasks; *depth follows. Null: that was all. */
+static inline coro_core *coro__walk(coro_core *core, int *depth)
+{
+    coro_core *inward;
+    coro_task *task;
+    if (core->kind == CORO__GROUP && ((coro_group *)(void *)core)->children) {
+        (*depth)++;
+        return &((coro_group *)(void *)core)->children->core;
+    }
+    for (;;) {
+        inward = coro__inward(core);
+        if (inward) {
+            *depth += core->kind == CORO__TASK;
+            return inward;
+        }
+        *depth -= core->kind != CORO__TASK;
+        task = coro__owner(core);
+        if (!task)
+            return NULL;
+        if (coro__next_sibling(task))
+            return &coro__next_sibling(task)->core;
+        core = task->core.outer;
+        (*depth)--;
+    }
 }
 
 /* core's flags have changed: bring everything below up to date. */
@@ -2836,41 +2950,52 @@ static inline void coro__chain_push(coro_task *co, coro_core *core)
     co->core.inner = core;
 }
 
-/* Take one out, usually the innermost. */
+/* Take out one that is not the innermost. */
+CORO__COLD_PRIVATE void coro__chain_unlink(coro_task *co, coro_core *core)
+{
+    core->inner->outer = core->outer;
+    if (core->outer != &co->core)
+        core->outer->inner = core->inner;
+    else
+        co->core.inner->inner = core->inner;
+    coro__refresh(core->inner);
+}
+
 static inline void coro__chain_remove(coro_task *co, coro_core *core)
 {
     coro_core *outer = core->outer;
-    if (co->core.inner == core) {
-        co->core.inner = outer == &co->core ? NULL : outer;
-        if (outer != &co->core)
-            outer->inner = core->inner;
-    } else {
-        core->inner->outer = outer;
-        if (outer != &co->core)
-            outer->inner = core->inner;
-        else
-            co->core.inner->inner = core->inner;
-        coro__refresh(core->inner);
+    if (CORO__UNLIKELY(co->core.inner != core)) {
+        coro__chain_unlink(co, core);
+        return;
     }
+    co->core.inner = outer == &co->core ? NULL : outer;
+    if (outer != &co->core)
+        outer->inner = core->inner;
     coro__touch(co);
 }
 
-/* now: a fresh reading of the clock, if the scope has a deadline. */
 static inline void coro__scope_enter(coro_task *co, coro_frame *frame, coro_scope *scope, int kind,
-                                     int line, coro_time now)
+                                     int line)
 {
     coro_core *core = &scope->core;
-    uint16_t preset = core->flags & (CORO__REQUESTED | CORO__SHIELD | CORO__DEADLINE);
     if (CORO__UNLIKELY(core->flags & CORO__OPEN))
         coro__trap(frame->info, (unsigned)line, "this scope or group is open already: close it first");
-    core->flags = preset | CORO__OPEN;
+    core->flags = (uint16_t)(CORO__OPEN | (co->core.flags & CORO__CANCELLED) / CORO__TO_CANCELLED);
     core->kind = (uint8_t)kind;
     core->index = (uint32_t)line;
     scope->frame = frame;
     scope->task = co;
     coro__chain_push(co, core);
+}
+
+/* What was asked for before the scope was opened: cancelled, a shield, a deadline in timer.when. */
+#define CORO__PRESETS (CORO__REQUESTED | CORO__SHIELD | CORO__DEADLINE)
+
+CORO__COLD_PRIVATE void coro__scope_preset(coro_task *co, coro_core *core, uint16_t preset)
+{
+    core->flags |= preset;
     if (preset & CORO__DEADLINE) {
-        if (!coro__before(now, core->timer.when))
+        if (!coro__before(coro__read_clock(co->loop), core->timer.when))
             core->flags |= CORO__REQUESTED | CORO__EXPIRED;
         else if (core->timer.when != CORO_FOREVER)
             coro__timer_arm(co->loop, core, core->timer.when);
@@ -2881,34 +3006,63 @@ static inline void coro__scope_enter(coro_task *co, coro_frame *frame, coro_scop
 
 CORO_API void coro__scope_open(coro_task *co, coro_frame *frame, coro_scope *scope, int kind, int line)
 {
-    bool deadline = (scope->core.flags & CORO__DEADLINE) != 0;
-    coro__scope_enter(co, frame, scope, kind, line, deadline ? coro__read_clock(co->loop) : 0);
+    uint16_t preset = scope->core.flags & CORO__PRESETS;
+    coro__scope_enter(co, frame, scope, kind, line);
+    if (CORO__UNLIKELY(preset))
+        coro__scope_preset(co, &scope->core, preset);
 }
 
-CORO_API void coro__timeout_open(coro_task *co, coro_frame *frame, coro_scope *scope, coro_time d, int line)
+CORO_API coro_time coro__from_now(coro_task *co, coro_time d)
 {
     coro_time now = coro__read_clock(co->loop);
-    if (!(scope->core.flags & CORO__OPEN)) { /* else the open traps */
-        scope->core.timer.when = d <= 0 ? now : coro__after(now, d);
+    return d <= 0 ? now : coro__after(now, d);
+}
+
+CORO_API void coro__deadline_open(coro_task *co, coro_frame *frame, coro_scope *scope, coro_time when,
+                                  int line)
+{
+    uint16_t preset = (scope->core.flags & CORO__PRESETS) | CORO__DEADLINE;
+    coro__scope_enter(co, frame, scope, CORO__SCOPE, line);
+    scope->core.timer.when = when;
+    if (preset == CORO__DEADLINE && coro__before(co->loop->now, when) && when != CORO_FOREVER) {
         scope->core.flags |= CORO__DEADLINE;
+        coro__timer_arm(co->loop, &scope->core, when);
+    } else {
+        coro__scope_preset(co, &scope->core, preset);
     }
-    coro__scope_enter(co, frame, scope, CORO__SCOPE, line, now);
 }
 
 CORO_API void coro__shield_open(coro_task *co, coro_frame *frame, coro_scope *scope, coro_time d, int line)
 {
-    if (!(scope->core.flags & CORO__OPEN))
+    if (!(scope->core.flags & CORO__OPEN)) /* else the open traps */
         scope->core.flags |= CORO__SHIELD;
-    if (d == CORO_FOREVER)
-        coro__scope_open(co, frame, scope, CORO__SCOPE, line);
-    else
-        coro__timeout_open(co, frame, scope, d, line);
+    coro__deadline_open(co, frame, scope, coro__from_now(co, d), line);
 }
 
 /* Is cancellation coming in from further out? */
 static inline bool coro__from_outside(const coro_core *core)
 {
     return !(core->flags & CORO__SHIELD) && core->outer && (core->outer->flags & CORO__EFFECTIVE);
+}
+
+/* Close the innermost scope if nothing has happened to it. */
+static inline bool coro__scope_pop(coro_task *co, coro_scope *scope)
+{
+    coro_core *core = &scope->core, *outer = core->outer;
+    uint16_t flags = core->flags;
+    if (co->core.inner != core || (flags & (CORO__REQUESTED | CORO__SHIELD)))
+        return false;
+    if (flags & CORO__ARMED)
+        coro__timer_disarm(co->loop, core);
+    if (outer == &co->core) {
+        co->core.inner = NULL;
+    } else {
+        co->core.inner = outer;
+        outer->inner = core->inner;
+    }
+    core->flags = 0;
+    scope->frame = NULL;
+    return true;
 }
 
 /* Take a scope out of its chain; what it was stays readable until it is opened again. */
@@ -2919,7 +3073,7 @@ static inline void coro__scope_remove(coro_task *co, coro_scope *scope, bool cau
     if (flags & CORO__ARMED)
         coro__timer_disarm(co->loop, core);
     coro__chain_remove(co, core);
-    core->flags = (uint16_t)((flags & CORO__EXPIRED) | (flags & CORO__REQUESTED ? CORO__WAS : 0) |
+    core->flags = (uint16_t)((flags & CORO__EXPIRED) | (flags & CORO__REQUESTED) * CORO__TO_WAS |
                              (caught ? CORO__CAUGHT : 0));
     scope->frame = NULL;
 }
@@ -2954,7 +3108,7 @@ static inline int coro__may_close(coro_task *co, coro_scope *scope)
     return 0;
 }
 
-CORO_API int coro_scope_close(coro_task *co, coro_scope *scope, int rc)
+CORO__COLD_PRIVATE int coro__scope_close_slow(coro_task *co, coro_scope *scope, int rc)
 {
     int e;
     if (!(scope->core.flags & CORO__OPEN)) {
@@ -2963,6 +3117,11 @@ CORO_API int coro_scope_close(coro_task *co, coro_scope *scope, int rc)
     }
     e = coro__may_close(co, scope);
     return e ? e : (int)coro__scope_verdict(co, scope, rc);
+}
+
+CORO_API int coro_scope_close(coro_task *co, coro_scope *scope, int rc)
+{
+    return coro__scope_pop(co, scope) ? rc : coro__scope_close_slow(co, scope, rc);
 }
 
 CORO_API int coro_scope_deadline(coro_scope *scope, coro_time t)
@@ -3064,11 +3223,19 @@ static inline void coro__leave(coro_task *co, coro_frame *frame)
     }
 }
 
+/* Is this a generator's frame that is being closed? Then its -EPIPE is no error of its own. */
+static inline bool coro__is_closing(const coro_task *co, const coro_frame *frame)
+{
+    const coro_core *core = coro__innermost(co);
+    return core->kind == CORO__GENERATOR && coro__has_open(co, frame) && frame->err == -EPIPE &&
+           ((const coro_gen *)(const void *)core)->state == CORO__GEN_CLOSING;
+}
+
 /* The one way out. The function is entered anew at FINALLY or END, so that no other path of its pays for
  * what must be kept in registers here. */
 CORO__COLD_API intptr_t coro__exit(coro_task *co, coro_frame *frame, intptr_t e, bool in_finally)
 {
-    if (!in_finally || !frame->err)
+    if (!in_finally || !frame->err || coro__is_closing(co, frame))
         frame->err = (int)coro__no_special(e);
     coro__leave(co, frame);
     frame->place = (frame->place & 0xffff0000u) | (in_finally ? CORO__AT_END : CORO__AT_FINALLY);
@@ -3289,34 +3456,40 @@ CORO__COLD_API int coro__not_spawned(coro_group *group, const coro_info *info)
     return coro__start_failed(group, info, group->scope.core.flags & CORO__OPEN ? -ENOMEM : -ESHUTDOWN);
 }
 
-/* Make a task: alive, in its group, at the end of the run queue. */
-static inline void coro__task_init(coro_group *group, coro_task *task, coro_frame *frame, uint16_t flags)
+static inline void coro__grant(coro_group *group);
+CORO__COLD_PRIVATE void coro__grant_ended(coro_loop *loop, coro_group *group);
+
+/* Make a task: alive, in its group, at the end of the run queue. Field by field: clearing it all first
+ * would cost as much again. */
+static inline void coro__task_init(coro_group *group, coro_task *task, coro_frame *frame, unsigned flags)
 {
     coro_loop *loop = group->loop;
-    uint16_t group_flags = group->scope.core.flags;
+    unsigned cancelled = group->scope.core.flags & CORO__EFFECTIVE;
+    task->sibling.prev = &task->sibling;
     task->joiner = NULL;
     task->waiting = NULL;
     task->core.outer = &group->scope.core;
     task->core.inner = NULL;
     task->core.kind = CORO__TASK;
     task->core.spent = 0;
-    flags |= group_flags & CORO__EFFECTIVE ? CORO__EFFECTIVE | CORO__CANCELLED : 0;
-    task->core.flags = flags | CORO__OPEN;
+    task->core.flags = (uint16_t)(flags | CORO__OPEN | cancelled | cancelled * CORO__TO_CANCELLED);
     task->core.index = group->started++;
     task->loop = loop;
     task->leaf = frame;
     task->result = 0;
-    if (group->children) {
-        coro__insert_before(&group->children->sibling, &task->sibling);
-    } else {
+    coro__ready(loop, task);
+    if (!group->children) {
         group->children = task;
-        coro__list_init(&task->sibling);
+        task->sibling.next = &task->sibling;
+    } else {
+        coro__insert_before(&group->children->sibling, &task->sibling);
     }
     group->alive++;
-    if (group->granted)
-        group->granted--;
+    if (CORO__UNLIKELY(group->granted) && !--group->granted) {
+        group->granted = 1;
+        coro__grant_ended(loop, group);
+    }
     loop->spawned++;
-    coro__ready(loop, task);
     coro__event(loop, CORO_EVENT_SPAWN, task);
 }
 
@@ -3435,41 +3608,85 @@ CORO_API coro_op coro__join(coro_task *co, coro_task *task)
     return coro__suspend_aside(co, coro__waits_join(), (intptr_t)task);
 }
 
-static void coro__group_child_ended(coro_group *group, coro_task *task, bool started);
+CORO__COLD_PRIVATE void coro__group_tell(coro_group *group, coro_task *task, bool started);
+static inline void coro__group_ended(coro_group *group);
+static inline void coro__done_push(coro_group *group, coro_task *task);
 
-/* The task's outermost frame is done. */
-static inline void coro__task_end(coro_loop *loop, coro_task *task, coro_frame *root, intptr_t v)
+CORO__COLD_PRIVATE void coro__wake_joiners(coro_task *task)
 {
-    coro_group *group = coro__group_of(task);
-    const coro_info *info = root->info;
-    uint16_t flags = task->core.flags;
-    bool cancelled = v == -ECANCELED && (flags & CORO__EFFECTIVE);
-    task->core.flags = (uint16_t)((flags & CORO__SPAWNED) | (cancelled ? CORO__CANCELLED : 0) |
-                                  (v < 0 && !cancelled ? CORO__FAILED : 0));
-    task->leaf = root;
-    task->result = v;
-    loop->alive--;
-    coro__event(loop, CORO_EVENT_END, task);
     while (task->joiner) {
         coro_task *joiner = task->joiner;
         (void)coro__abort_join(joiner, NULL); /* out of the ring */
         coro__wake(joiner, coro__joined(task));
     }
-    if (group->children == task)
-        group->children = coro__next_sibling(task);
-    coro__unlink(&task->sibling);
-    group->alive--;
-    if (CORO__UNLIKELY(v < 0) && !cancelled)
-        coro__group_failed(group, info, task->core.index, (int)v);
-    else if (cancelled) {
+}
+
+/* How a task ended that did not end well. */
+CORO__COLD_PRIVATE void coro__task_failed(coro_loop *loop, coro_task *task, const coro_info *info)
+{
+    coro_group *group = coro__group_of(task);
+    if (task->core.flags & CORO__CANCELLED) {
         group->cancelled++;
         group->cut |= (group->scope.core.flags & CORO__EFFECTIVE) != 0;
+        return;
     }
-    if (v < 0 && !cancelled && group == &loop->root)
-        coro__unseen(loop, task, (int)v);
-    coro__group_child_ended(group, task, !(flags & CORO__SPAWNED));
+    coro__group_failed(group, info, task->core.index, (int)task->result);
+    if (group == &loop->root)
+        coro__unseen(loop, task, (int)task->result);
+}
+
+static inline void coro__task_gone(coro_loop *loop, coro_group *group, coro_task *task, size_t size,
+                                   uint16_t flags)
+{
     if (flags & CORO__SPAWNED)
-        coro_loop_free(loop, task, info->size);
+        coro_loop_free(loop, task, size);
+    else if (!group->attention)
+        coro__done_push(group, task);
+    if (!group->alive && (group->scope.core.flags & CORO__CLOSING))
+        coro__group_ended(group);
+}
+
+/* The end of a task that failed, or that somebody waits for, or watches. */
+CORO__COLD_PRIVATE void coro__task_end_slow(coro_loop *loop, coro_task *task, const coro_info *info,
+                                            uint16_t flags)
+{
+    coro_group *group = coro__group_of(task);
+    if (task->result < 0)
+        task->core.flags |= task->result == -ECANCELED && (flags & CORO__EFFECTIVE) ? CORO__CANCELLED
+                                                                                     : CORO__FAILED;
+    coro__event(loop, CORO_EVENT_END, task);
+    if (task->joiner)
+        coro__wake_joiners(task);
+    if (task->result < 0)
+        coro__task_failed(loop, task, info);
+    if (group->attention)
+        coro__group_tell(group, task, !(flags & CORO__SPAWNED));
+    if (task == loop->main) /* what is left ends with it */
+        (void)coro__request(&loop->root.scope.core, false);
+    coro__task_gone(loop, group, task, info->size, flags);
+}
+
+/* The task's outermost frame is done. */
+static void coro__task_end(coro_loop *loop, coro_task *task, coro_frame *root, intptr_t v)
+{
+    coro_group *group = coro__group_of(task);
+    coro_link *next = task->sibling.next;
+    uint16_t flags = task->core.flags;
+    task->core.flags = flags & CORO__SPAWNED;
+    task->leaf = root;
+    task->result = v;
+    loop->alive--;
+    group->alive--;
+    if (next == &task->sibling)
+        group->children = NULL;
+    else if (group->children == task)
+        group->children = (coro_task *)(void *)next;
+    coro__unlink(&task->sibling);
+    if (CORO__UNLIKELY(v < 0 || task->joiner || group->attention || loop->watched ||
+                       root->info->size > CORO_CLASSES * CORO_GRAIN))
+        coro__task_end_slow(loop, task, root->info, flags);
+    else
+        coro__task_gone(loop, group, task, root->info->size, flags);
 }
 
 /* --- groups ---------------------------------------------------------------------------------------- */
@@ -3481,16 +3698,22 @@ CORO_API void coro__group_open(coro_task *co, coro_frame *frame, coro_group *gro
     coro__scope_open(co, frame, &group->scope, CORO__GROUP, line);
     group->loop = co->loop;
     group->children = NULL;
-    group->done = group->done_out = NULL;
-    group->room.head = group->next.head = NULL;
-    group->alive = group->started = 0;
-    group->granted = 0;
-    group->failed = group->cancelled = 0;
-    group->first = 0;
-    group->winner = -1;
+    group->done = NULL;
+    group->done_out = NULL;
+    group->room.head = NULL;
+    group->next.head = NULL;
     group->won = 0;
+    group->alive = 0;
+    group->started = 0;
+    group->granted = 0;
+    group->failed = 0;
+    group->cancelled = 0;
+    group->first = 0;
+    group->body_failed = false;
+    group->cut = false;
+    group->winner = -1;
     group->mode = (uint8_t)mode;
-    group->body_failed = group->cut = 0;
+    group->attention = mode == CORO_RACE;
 }
 
 /* What a group's block comes to, rc being what its body came to. The first that applies:
@@ -3520,35 +3743,57 @@ static inline intptr_t coro__group_verdict(const coro_group *group, intptr_t rc)
     return rc;
 }
 
-/* All children have ended, and the opener waits for that, or is just closing. */
-static inline intptr_t coro__group_finish(coro_group *group, intptr_t rc)
+CORO__COLD_PRIVATE intptr_t coro__group_finish_slow(coro_group *group, intptr_t rc)
 {
     coro_task *opener = group->scope.task;
     intptr_t v = coro__group_verdict(group, rc);
     bool caught = (group->scope.core.flags & CORO__REQUESTED) && (rc == -ECANCELED || group->cut) &&
                   !coro__from_outside(&group->scope.core);
-    group->children = NULL;
+    while (group->room.head)
+        (void)coro_complete(group->room.head, -ESHUTDOWN);
+    if (group->granted)
+        coro__grant_ended(opener->loop, group);
     coro__scope_remove(opener, &group->scope, caught);
     return v;
+}
+
+/* All children have ended, and the opener waits for that, or is just closing. */
+static inline intptr_t coro__group_finish(coro_group *group, intptr_t rc)
+{
+    bool quiet = rc >= 0 && !group->failed && !(group->scope.core.flags & CORO__EFFECTIVE) &&
+                 !group->attention;
+    return quiet && coro__scope_pop(group->scope.task, &group->scope) ? rc
+                                                                       : coro__group_finish_slow(group, rc);
+}
+
+/* A body that failed, or the close of a group that is not ours to close. 0: go on. */
+CORO__COLD_PRIVATE int coro__group_close_check(coro_task *co, coro_group *group, intptr_t rc)
+{
+    coro_core *core = &group->scope.core;
+    int e = coro__may_close(co, &group->scope);
+    if (e)
+        return e;
+    if (rc < 0 && !(rc == -ECANCELED && (core->flags & CORO__EFFECTIVE))) {
+        group->body_failed = true;
+        coro__group_failed(group, NULL, group->started, (int)rc);
+    }
+    if (rc < 0)
+        (void)coro__request(core, false);
+    return 0;
 }
 
 CORO_API coro_op coro_group_close(coro_task *co, coro_group *group, intptr_t rc)
 {
     coro_core *core = &group->scope.core;
-    int e;
     if (!(core->flags & CORO__OPEN)) {
         core->flags &= CORO__EXPIRED | CORO__WAS | CORO__CAUGHT;
         return coro__op(rc);
     }
-    e = coro__may_close(co, &group->scope);
-    if (e)
-        return coro__op(e);
-    if (rc < 0 && !(rc == -ECANCELED && (core->flags & CORO__EFFECTIVE))) {
-        group->body_failed = 1;
-        coro__group_failed(group, NULL, group->started, (int)rc);
+    if (CORO__UNLIKELY(rc < 0 || co->core.inner != core)) {
+        int e = coro__group_close_check(co, group, rc);
+        if (e)
+            return coro__op(e);
     }
-    if (rc < 0)
-        (void)coro__request(core, false);
     if (!group->alive)
         return coro__op(coro__group_finish(group, rc));
     core->flags |= CORO__CLOSING;
@@ -3565,15 +3810,47 @@ static inline bool coro__has_room(const coro_group *group)
     return !group->limit || group->alive + group->granted < group->limit;
 }
 
-/* Room that was granted to a waiter is his for the step in which he is told, then anybody's. */
+/* Tell waiters that there is room. It is theirs until they have had their step; then, if they have not
+ * spawned, anybody's: groups with room granted are in a list that is looked at after each round. */
 static inline void coro__grant(coro_group *group)
 {
-    if (group->granted && group->loop->turn - group->granted_turn > 1)
-        group->granted = 0;
+    coro_loop *loop = group->loop;
     while (group->room.head && coro__has_room(group)) {
-        group->granted++;
-        group->granted_turn = group->loop->turn;
         (void)coro_complete(group->room.head, 0);
+#if CORO_RING
+        group->granted_until = loop->tail;
+#endif
+        if (!group->granted++) {
+            group->granting = loop->granting;
+            loop->granting = group;
+        }
+    }
+}
+
+CORO__COLD_PRIVATE void coro__grant_ended(coro_loop *loop, coro_group *group)
+{
+    coro_group **at = &loop->granting;
+    while (*at != group)
+        at = &(*at)->granting;
+    *at = group->granting;
+    group->granted = 0;
+}
+
+/* After a round: whose waiters have had their step? */
+CORO__COLD_PRIVATE void coro__grants_review(coro_loop *loop)
+{
+    coro_group *group = loop->granting, *next;
+    for (; group; group = next) {
+        next = group->granting;
+#if CORO_RING
+        if (coro__ready_count(loop) && (loop->random || (int32_t)(loop->head - group->granted_until) < 0))
+            continue;
+#else
+        if (coro__ready_count(loop))
+            continue;
+#endif
+        coro__grant_ended(loop, group);
+        coro__grant(group);
     }
 }
 
@@ -3584,14 +3861,20 @@ CORO_API coro_op coro_group_wait_room(coro_task *co, coro_group *group)
         return coro_refuse(co);
     if (!(group->scope.core.flags & CORO__OPEN))
         return coro_done(co, -ESHUTDOWN);
-    coro__grant(group);
     if (!group->room.head && coro__has_room(group))
         return coro_done(co, 0);
+    group->attention = true;
     return coro_suspend(co, &group->room, &ops, 0);
 }
 
 /* Ended children of coro_start's are pushed on `done` without touching the others, which may be gone, and
  * turned over into `done_out` when they are asked for. */
+static inline void coro__done_push(coro_group *group, coro_task *task)
+{
+    task->sibling.next = (coro_link *)(void *)group->done;
+    group->done = task;
+}
+
 static inline coro_task *coro__done_pop(coro_group *group)
 {
     coro_task *task = group->done_out, *next;
@@ -3639,33 +3922,35 @@ CORO_API coro_op coro_group_next(coro_task *co, coro_group *group, int *index)
     }
     if (!group->alive)
         return coro_done(co, 0);
+    group->attention = true;
     return coro_suspend(co, &group->next, &ops, (intptr_t)index);
 }
 
-static void coro__group_child_ended(coro_group *group, coro_task *task, bool started)
+/* A child has ended, and that may interest somebody. */
+CORO__COLD_PRIVATE void coro__group_tell(coro_group *group, coro_task *task, bool started)
 {
-    coro_task *waiter = group->next.head;
     if (group->mode == CORO_RACE && task->result >= 0 && group->winner < 0) {
         group->winner = (int)task->core.index;
         group->won = task->result;
         (void)coro__request(&group->scope.core, false);
     }
-    if (started && waiter) {
-        *(int *)coro_word(waiter) = (int)task->core.index;
-        (void)coro_complete(waiter, 1);
+    if (started && group->next.head) {
+        *(int *)coro_word(group->next.head) = (int)task->core.index;
+        (void)coro_complete(group->next.head, 1);
     } else if (started) {
-        task->sibling.next = (coro_link *)(void *)group->done;
-        group->done = task;
+        coro__done_push(group, task);
     }
     while (!group->alive && group->next.head)
         (void)coro_complete(group->next.head, 0);
-    if (CORO__UNLIKELY(group->room.head != NULL))
+    if (group->alive || !(group->scope.core.flags & CORO__CLOSING))
         coro__grant(group);
-    if (!group->alive && (group->scope.core.flags & CORO__CLOSING)) {
-        coro_task *opener = group->scope.task;
-        intptr_t rc = coro_word(opener);
-        coro__wake(opener, coro__group_finish(group, rc));
-    }
+}
+
+/* The last child of a group has ended, and its opener waits for that. */
+static inline void coro__group_ended(coro_group *group)
+{
+    coro_task *opener = group->scope.task;
+    coro__wake(opener, coro__group_finish(group, coro_word(opener)));
 }
 
 /* --- interrupts and posts -------------------------------------------------------------------------- */
@@ -3737,7 +4022,9 @@ CORO_API bool coro_loop_rung(const coro_loop *loop)
 
 CORO_API void coro_irq_raise(coro_irq *irq)
 {
-    irq->raised = (coro_irq_count)(irq->raised + 1);
+    coro_irq_count raised = (coro_irq_count)(irq->raised + 1);
+    if (raised != irq->seen) /* else it is full: all but one of 256 on AVR */
+        irq->raised = raised;
 #if CORO_HOSTED
     if (irq->loop)
         coro__wake_loop(irq->loop);
@@ -3879,17 +4166,20 @@ static inline void coro__free(void *arg, void *memory, size_t size)
  *             look outside: posts, bells, the driver (which completes I/O), then timers
  *             nothing ready? sleep until the first deadline; none, and nobody outside: deadlock
  */
-/* frame has given v, which is not the usual: go on with its caller, end the task, or trap. */
+/* frame has given v, which is not the usual: go on with its caller, end the task, or trap. True: the
+ * task has ended, and its memory may be gone. */
 static inline bool coro__step_on(coro_loop *loop, coro_task *task, coro_frame *frame, intptr_t v)
 {
+    coro_frame *caller = frame->caller; /* read before the run: coro_call_new's frame frees itself */
     for (;;) {
         if (v > CORO__SPECIAL) {
-            if (!frame->caller) {
+            if (!caller) {
                 coro__task_end(loop, task, frame, v);
                 return true;
             }
-            frame = frame->caller;
+            task->leaf = frame = caller;
             task->result = v;
+            caller = frame->caller;
         } else if (v <= CORO__REFUSED) {
             if (v == CORO__REFUSED)
                 coro__refused(task);
@@ -3905,6 +4195,12 @@ static inline bool coro__step_on(coro_loop *loop, coro_task *task, coro_frame *f
     }
 }
 
+static inline bool coro__step(coro_loop *loop, coro_task *task)
+{
+    coro_frame *frame = task->leaf;
+    return coro__step_on(loop, task, frame, frame->info->run(task, frame));
+}
+
 /* A step with somebody looking. */
 CORO__COLD_PRIVATE void coro__watched_step(coro_loop *loop, coro_task *task)
 {
@@ -3914,9 +4210,9 @@ CORO__COLD_PRIVATE void coro__watched_step(coro_loop *loop, coro_task *task)
     coro_time took;
     coro__text t;
     coro__event(loop, CORO_EVENT_RESUME, task);
-    if (!coro__step_on(loop, task, task->leaf, task->leaf->info->run(task, task->leaf)))
+    if (!coro__step(loop, task))
         coro__event(loop, CORO_EVENT_SUSPEND, task);
-    if (!limit || (took = coro__read_clock(loop) - start) <= limit)
+    if (!limit || (took = coro__minus(coro__read_clock(loop), start)) <= limit)
         return;
     t.sink = &loop->options.report;
     t.used = 0;
@@ -3930,37 +4226,68 @@ CORO__COLD_PRIVATE void coro__watched_step(coro_loop *loop, coro_task *task)
 
 static inline coro_task *coro__next_ready(coro_loop *loop)
 {
-    coro_task *task;
 #if CORO_RING
-    uint32_t head = loop->head, mask = loop->mask;
-    task = loop->ready[head & mask];
-    if (mask > 1023)
-        CORO__PREFETCH(loop->ready[(head + 8) & mask]);
-    loop->head = head + 1;
+    return loop->ready[loop->head++ & loop->mask];
 #else
-    task = loop->head;
+    coro_task *task = loop->head;
     if (--loop->count)
         loop->head = coro__of_link(task->wait.next);
-#endif
     return task;
+#endif
 }
 
-/* Run up to n steps, until a look outside is due; how many were made. */
+/* What a step touches: the end of the task, and the frame, which follows it. */
+static inline void coro__prefetch(const coro_task *task)
+{
+    CORO__PREFETCH((const char *)task + offsetof(coro_task, core.flags));
+    CORO__PREFETCH((const char *)task + sizeof(coro_task) + sizeof(coro_frame));
+    (void)task;
+}
+
+/* Run up to n steps, until a look outside is due; how many were made. The locals save loads: only a
+ * step can make the ring grow. */
 static inline uint32_t coro__steps(coro_loop *loop, uint32_t n)
 {
     uint32_t left = n;
+#if CORO_RING
+#define CORO__RELOAD() (mask = loop->mask, ready = loop->ready)
+    uint32_t head = loop->head, mask = loop->mask;
+    coro_task **ready = loop->ready;
+#else
+#define CORO__RELOAD() ((void)0)
+#endif
     while (left && coro__ready_count(loop)) {
-        coro_task *task = coro__next_ready(loop);
-        coro_frame *frame = task->leaf;
-        intptr_t v = frame->info->run(task, frame);
+        coro_task *task;
+        coro_frame *frame;
+        intptr_t v;
+    next:
         left--;
+#if CORO_RING
+        task = ready[head & mask];
+        if (mask > 1023) /* fewer fit into the cache */
+            coro__prefetch(ready[(head + 16) & mask]);
+        loop->head = ++head;
+#else
+        task = coro__next_ready(loop);
+#endif
+        frame = task->leaf;
+        v = frame->info->run(task, frame);
         if (v == CORO__TURN) {
+            CORO__RELOAD();
             coro__ready(loop, task);
-        } else if (v != CORO__PENDING) {
-            (void)coro__step_on(loop, task, frame, v);
+            if (left)
+                goto next; /* it is not empty */
+            break;
+        }
+        if (v != CORO__PENDING) {
+            if (v > CORO__SPECIAL && !frame->caller)
+                coro__task_end(loop, task, frame, v);
+            else
+                (void)coro__step_on(loop, task, frame, v);
             if (loop->look)
                 break;
         }
+        CORO__RELOAD();
     }
     return n - left;
 }
@@ -3972,14 +4299,17 @@ CORO__COLD_PRIVATE uint32_t coro__special_steps(coro_loop *loop, uint32_t n)
     while (made < n && coro__ready_count(loop) && !loop->look) {
         coro_task *task;
 #if CORO_RING
+        if (!loop->batch)
+            loop->batch = coro__ready_count(loop);
         if (loop->random)
-            coro__shuffle(loop, coro__ready_count(loop));
+            coro__shuffle(loop, loop->batch);
+        loop->batch--;
 #endif
         task = coro__next_ready(loop);
         if (loop->watched)
             coro__watched_step(loop, task);
         else
-            (void)coro__step_on(loop, task, task->leaf, task->leaf->info->run(task, task->leaf));
+            (void)coro__step(loop, task);
         made++;
     }
     return made;
@@ -3999,7 +4329,7 @@ static inline void coro__look_at_clock(coro_loop *loop, uint32_t made)
     coro_time before = loop->now;
     if (!loop->timers)
         return;
-    if (coro__read_clock(loop) - before > (coro_time)made * (CORO_TICKS_PER_S / 1000000)) {
+    if (coro__minus(coro__read_clock(loop), before) > (coro_time)made * (CORO_TICKS_PER_S / 1000000)) {
         loop->quick = 0;
         loop->window = 1;
     } else if (loop->quick < 64) {
@@ -4057,8 +4387,9 @@ static inline void coro__sleep_until_woken(coro_loop *loop, coro_time until)
 static inline void coro__one_round(coro_loop *loop, uint32_t quota)
 {
     uint32_t made = loop->special ? coro__special_steps(loop, quota) : coro__steps(loop, quota);
-    loop->turn++;
     loop->steps += made;
+    if (CORO__UNLIKELY(loop->granting != NULL))
+        coro__grants_review(loop);
     loop->unlooked += made;
     if (loop->look || loop->unlooked >= CORO_STEPS || !coro__ready_count(loop))
         coro__look(loop);
@@ -4084,39 +4415,59 @@ CORO__COLD_PRIVATE bool coro__deadlock(coro_loop *loop)
     return true;
 }
 
-/* The loop's own storage of a task that is given up: take it out of the tree, deepest first. */
+/* Give up a task: out of its group, its timers and frames back. It is in no queue any more. */
+CORO__COLD_PRIVATE void coro__abandon_task(coro_loop *loop, coro_task *task)
+{
+    coro_group *group = coro__group_of(task);
+    size_t size = coro__root_frame(task)->info->size;
+    coro_frame *frame, *caller;
+    coro_core *core = coro__innermost(task);
+    coro__unseen(loop, task, -EDEADLK);
+    for (; core; core = core->kind == CORO__TASK ? NULL : core->outer)
+        if (core->flags & CORO__ARMED)
+            coro__timer_disarm(loop, core);
+    for (frame = task->leaf; frame; frame = caller) {
+        caller = frame->caller;
+        if (frame->info->run == coro__heap_run) {
+            task->leaf = caller;
+            coro_loop_free(loop, frame, ((coro__heap *)(void *)frame)->size);
+        }
+    }
+    if (group->children == task)
+        group->children = coro__next_sibling(task);
+    coro__unlink(&task->sibling);
+    group->alive--;
+    loop->alive--;
+    task->result = -EDEADLK;
+    if (task->core.flags & CORO__SPAWNED)
+        coro_loop_free(loop, task, size);
+    else
+        task->core.flags = CORO__FAILED;
+}
+
+/* Give up all tasks: first out of the queues, which may lie in frames; then out of the tree, deepest first. */
 CORO__COLD_PRIVATE void coro__abandon(coro_loop *loop)
 {
+    coro_core *core = &loop->root.scope.core;
     coro_group *group = &loop->root;
+    int depth = 0;
+    for (; core; core = coro__walk(core, &depth)) {
+        coro_task *task = core->kind == CORO__TASK ? coro__task_of(core) : NULL;
+        if (task && task->waiting && task->waiting->head)
+            coro__queue_remove(coro__queue_of(task), task);
+        if (task)
+            task->waiting = NULL;
+    }
     while (group != &loop->root || group->children) {
         coro_task *task = group->children;
-        coro_core *core;
-        if (!task) { /* emptied: back to the task that opened it */
+        if (!task) /* emptied: back to the task that opened it */
             task = group->scope.task;
-            group = coro__group_of(task);
-        }
         for (core = coro__innermost(task); core->kind != CORO__TASK; core = core->outer)
             if (core->kind == CORO__GROUP && ((coro_group *)(void *)core)->children)
                 break;
-        if (core->kind == CORO__GROUP) {
-            group = (coro_group *)(void *)core;
-            continue;
-        }
-        coro__unseen(loop, task, -EDEADLK);
-        for (core = coro__innermost(task); core; core = core->kind == CORO__TASK ? NULL : core->outer)
-            if (core->flags & CORO__ARMED)
-                coro__timer_disarm(loop, core);
-        if (group->children == task)
-            group->children = coro__next_sibling(task);
-        coro__unlink(&task->sibling);
-        group->alive--;
-        loop->alive--;
-        task->waiting = NULL;
-        task->result = -EDEADLK;
-        if (task->core.flags & CORO__SPAWNED)
-            coro_loop_free(loop, task, coro__root_frame(task)->info->size);
-        else
-            task->core.flags = CORO__FAILED;
+        group = core->kind == CORO__GROUP ? (coro_group *)(void *)core : coro__group_of(task);
+        if (core->kind == CORO__TASK)
+            coro__abandon_task(loop, task);
     }
 }
 
@@ -4127,7 +4478,6 @@ CORO_API int coro_loop_run(coro_loop *loop)
     if (loop->running)
         return -EDEADLK;
     loop->running = true;
-    loop->stopped = false;
     loop->stack = (uintptr_t)&here;
     (void)coro__read_clock(loop);
     for (;;) {
@@ -4138,16 +4488,17 @@ CORO_API int coro_loop_run(coro_loop *loop)
         if (coro__ready_count(loop))
             continue;
         until = coro__next_deadline(loop);
-        if (!loop->timers && !coro__outside(loop) && !coro__deadlock(loop)) {
+        if (loop->timers || coro__outside(loop)) {
+            coro__sleep_until_woken(loop, until);
+        } else if (!coro__deadlock(loop)) {
             coro__abandon(loop);
             break;
         }
-        if (!coro__ready_count(loop))
-            coro__sleep_until_woken(loop, until);
     }
     if (loop->deadlocked)
         rc = -EDEADLK;
     loop->deadlocked = false;
+    loop->stopped = false;
     loop->running = false;
     return rc;
 }
@@ -4220,7 +4571,7 @@ static inline int coro__configure(coro_loop *loop, const coro_options *options)
 #endif
     if (!loop->driver.now && !loop->virtual_clock)
         return -ENOSYS;
-    if (o->ready && (o->ready_size & (o->ready_size - 1)))
+    if (o->ready && (!o->ready_size || (o->ready_size & (o->ready_size - 1))))
         return -EINVAL;
     loop->watched = o->slow_step || o->on_event;
     return 0;
@@ -4303,6 +4654,8 @@ CORO_API int coro__run(const coro_options *options, coro_task *task, const coro_
         return e;
     task->core.flags = 0;
     task->core.outer = NULL;
+    loop.root.attention = true;
+    loop.main = task;
     rc = coro__start(&loop.root, task, info);
     if (rc == 0) {
         rc = coro_loop_run(&loop);
@@ -4334,10 +4687,10 @@ static inline void coro__dump_task(coro__text *t, const coro_task *task, int dep
         coro__say(t, " waits for ");
         coro__say(t, task->waiting->ops->what);
         coro__say(t, ", at most ");
-        coro__say_time(t, task->core.timer.when - now);
+        coro__say_time(t, coro__minus(task->core.timer.when, now));
     } else {
         coro__say(t, " has waited ");
-        coro__say_time(t, now - task->core.timer.when);
+        coro__say_time(t, coro__minus(now, task->core.timer.when));
         coro__say(t, " for ");
         coro__say(t, task->waiting->ops->what);
     }
@@ -4371,32 +4724,6 @@ static inline void coro__dump_group(coro__text *t, const coro_group *group, int 
     if (group->scope.core.flags & CORO__EFFECTIVE)
         coro__say(t, ", cancelled");
     coro__say(t, "\n");
-}
-
-/* The next core in preorder of the tree of groups and tasks; *depth follows. Null: that was all. */
-static inline coro_core *coro__walk(coro_core *core, int *depth)
-{
-    coro_core *inward;
-    coro_task *task;
-    if (core->kind == CORO__GROUP && ((coro_group *)(void *)core)->children) {
-        (*depth)++;
-        return &((coro_group *)(void *)core)->children->core;
-    }
-    for (;;) {
-        inward = coro__inward(core);
-        if (inward) {
-            *depth += core->kind == CORO__TASK;
-            return inward;
-        }
-        *depth -= core->kind != CORO__TASK;
-        task = coro__owner(core);
-        if (!task)
-            return NULL;
-        if (coro__next_sibling(task))
-            return &coro__next_sibling(task)->core;
-        core = task->core.outer;
-        (*depth)--;
-    }
 }
 
 CORO_API void coro_dump(coro_loop *loop, const coro_sink *sink)

@@ -1,0 +1,37 @@
+// The call of a coroutine used as a number.
+//
+// both: CORO_TRY
+// with: -O2 -DCORO_CHECK=1
+#include "coro.h"
+
+struct sub {
+    CORO_FRAME;
+    int id;
+};
+CORO(sub)
+{
+    CORO_BEGIN();
+    CORO_TRY(coro_sleep(co, 1));
+    CORO_END(my->id);
+}
+
+struct f {
+    CORO_FRAME;
+    int n;
+    struct sub sub;
+};
+CORO(f)
+{
+    CORO_BEGIN();
+#ifdef FIXED
+    CORO_TRY(my->n, coro_call(co, &my->sub, sub, .id = 7));
+#else
+    my->n = coro_call(co, &my->sub, sub, .id = 7);
+#endif /* FIXED */
+    CORO_END(0);
+}
+
+int main(void)
+{
+    return coro_run(f);
+}

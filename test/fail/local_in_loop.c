@@ -1,0 +1,43 @@
+// A local of a loop's body, kept across an await.
+//
+// gcc: kept
+// gcc: used uninitialized
+// clang: variable 'kept'
+// clang: uninitialized when used here
+// lint: uninitialized
+// flags: -O1
+// with: -O2..3
+// clang with: -O0
+// with: -O0..3 -DCORO_CHECK=1
+#include "coro.h"
+
+int make(void);
+void use(int n);
+
+struct f {
+    CORO_FRAME;
+    int kept;
+};
+CORO(f)
+{
+    CORO_BEGIN();
+#ifdef FIXED
+    while (make()) {
+        my->kept = make();
+        CORO_TRY(coro_sleep(co, 1));
+        use(my->kept);
+    }
+#else
+    while (make()) {
+        int kept = make();
+        CORO_TRY(coro_sleep(co, 1));
+        use(kept);
+    }
+#endif /* FIXED */
+    CORO_END(0);
+}
+
+int main(void)
+{
+    return coro_run(f);
+}

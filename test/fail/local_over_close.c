@@ -1,0 +1,42 @@
+// A local kept across CORO_CLOSE.
+//
+// gcc: kept
+// gcc: used uninitialized
+// clang: variable 'kept'
+// clang: uninitialized when used here
+// lint: uninitialized
+// flags: -O1
+// clang with: -O0
+// with: -O2 -DCORO_CHECK=1
+#include "coro.h"
+
+int make(void);
+void use(int n);
+
+struct f {
+    CORO_FRAME;
+    int kept;
+    coro_group g;
+};
+CORO(f)
+{
+#ifndef FIXED
+    int kept;
+#endif /* FIXED */
+    CORO_BEGIN();
+#ifdef FIXED
+    my->kept = make();
+    CORO_CLOSE(&my->g);
+    use(my->kept);
+#else
+    kept = make();
+    CORO_CLOSE(&my->g);
+    use(kept);
+#endif /* FIXED */
+    CORO_END(0);
+}
+
+int main(void)
+{
+    return coro_run(f);
+}
