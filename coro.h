@@ -458,7 +458,7 @@ struct coro_core {
     coro_core *outer; /* where cancellation comes from: the next scope out; a task's: its group */
     coro_core *inner; /* a scope's: the next one in, the innermost's: the outermost. A task's: the innermost */
     uint8_t kind;     /* CORO__TASK, CORO__SCOPE ... */
-    uint8_t spent;    /* a task's: awaits done at once since it last gave way */
+    uint8_t spent;    /* a task's: awaits done at once since it last waited; CORO__GAVE_TURN */
     uint16_t flags;   /* CORO__REQUESTED ... */
     uint32_t index;   /* a task's: start order in its group; a scope's: the line that opened it */
 };
@@ -618,7 +618,7 @@ typedef struct coro_options {
     coro_driver driver;       /* default: POSIX clock and pselect; on bare metal you must give one */
     coro_clock clock;         /* CORO_VIRTUAL: time jumps to the next deadline when all wait */
     uint32_t seed;            /* not 0: ready tasks run in a random order, the same for the same seed */
-    uint8_t budget;           /* default CORO_BUDGET */
+    uint8_t budget;           /* at most 254; default CORO_BUDGET */
     coro_time slow_step;      /* report steps that take longer; default off, CORO_DEBUG 100 ms */
     coro_time spin;           /* look for so long before sleeping */
     void (*on_error)(void *arg, coro_task *task, int error); /* an error that nobody will see */
@@ -660,10 +660,12 @@ struct coro_loop {
     uint32_t alive;       /* tasks; the ring has room for all of them */
     uint8_t budget;       /* options.budget */
     bool look;            /* a budget was spent: look at the outside before the next step */
+    uint8_t extra;        /* CORO__CUT: end this round; CORO__FETCH: the ring is large */
     bool watched;         /* slow_step or on_event is set */
     bool special;         /* watched, or in random order */
     bool running;         /* in coro_loop_run or _step */
     bool stopped;         /* coro_loop_stop */
+    uint32_t stop_after;  /* this many steps */
     bool deadlocked;      /* reported, cancelled from the root */
     bool virtual_clock;
     bool own_driver;      /* options gave none: ours is in use */
@@ -1222,7 +1224,9 @@ enum {
     CORO__FAILED = 16384,  /* an ended task's */
     CORO__CLOSING = 32768u /* a group's: its opener waits for the children */
 };
+enum { CORO__GAVE_TURN = 255 }; /* spent: in the queue by coro_sleep(co, 0), which has no effect to lose */
 enum { CORO__TO_CANCELLED = CORO__CANCELLED / CORO__EFFECTIVE, CORO__TO_WAS = CORO__WAS / CORO__REQUESTED };
+enum { CORO__CUT = 1, CORO__FETCH = 2 }; /* loop.extra */
 enum { CORO__GEN_CLOSED, CORO__GEN_FRESH, CORO__GEN_YIELDED, CORO__GEN_RUNNING, CORO__GEN_CLOSING };
 
 /* ================================================================================================
@@ -1242,8 +1246,8 @@ enum { CORO__GEN_CLOSED, CORO__GEN_FRESH, CORO__GEN_YIELDED, CORO__GEN_RUNNING, 
 
 /* coro_start -- start a task in storage of your own: coro_start(&my->g, &my->w[i], worker, .q = &my->q);
  *
- * The storage, a CORO_TASK(worker), is zero before its first use and stays until the group is closed;
- * then, or when the task has ended, it may be started again. Errors as for coro_spawn.
+ * The storage, a CORO_TASK(worker), is zero before its first use and stays until the group is closed.
+ * Then it may be started again; in the same group, as soon as its task has ended. Errors as for coro_spawn.
  */
 #define coro_start(group, task, ...) CORO__START(group, task, __VA_ARGS__, )
 
@@ -1251,8 +1255,8 @@ enum { CORO__GEN_CLOSED, CORO__GEN_FRESH, CORO__GEN_YIELDED, CORO__GEN_RUNNING, 
  *
  * Waits:      while it runs. Being cancelled here leaves it running.
  * Returns:    what it ended with.
- * Errors:     -ECHILD: it was cancelled. -EDEADLK: it is this task. -EINVAL: never started.
- *             -ECANCELED: this task is cancelled.
+ * Errors:     -ECHILD: it ended with -ECANCELED. -EDEADLK: it is this task. -EINVAL: never started, or
+ *             another loop's. -ECANCELED: this task is cancelled.
  */
 #define coro_join(co, task) coro__join((co), CORO__TASK_OF(task))
 
@@ -1485,7 +1489,7 @@ CORO_API coro_time coro_loop_deadline(coro_loop *loop);
 /* coro_loop_now -- the loop's clock, read now. */
 CORO_API coro_time coro_loop_now(coro_loop *loop);
 
-/* coro_loop_stop -- let coro_loop_run return soon, after CORO_STEPS steps at most; a later one goes on.
+/* coro_loop_stop -- let coro_loop_run return when those that are ready now have run; a later one goes on.
  * Before a run: it makes one round, without sleeping. */
 CORO_API void coro_loop_stop(coro_loop *loop);
 
@@ -1772,6 +1776,7 @@ CORO__MUST_USE static inline coro_op coro_sleep(coro_task *co, coro_time d)
         return coro__sleep(co, d);
     if (CORO__UNLIKELY(coro_cancelled(co)))
         return coro_refuse(co);
+    co->core.spent = CORO__GAVE_TURN;
     co->result = 0;
     return coro__op(CORO__TURN);
 }
@@ -1848,6 +1853,14 @@ static inline bool coro_is_local(const coro_task *co, const void *p)
         statement;                                                                                \
         __asm__ volatile("msr primask, %0" : : "r"(coro__primask) : "memory");                    \
     } while (0)
+#endif
+
+#if defined CORO__LOCKED
+#define CORO__LOAD(at) (*(at))
+#define CORO__STORE(at, to) ((void)(*(at) = (to)))
+#else
+#define CORO__LOAD(at) __atomic_load_n((at), __ATOMIC_SEQ_CST)
+#define CORO__STORE(at, to) __atomic_store_n((at), (to), __ATOMIC_SEQ_CST)
 #endif
 
 /* Set *at to `to` if it is `from`. */
@@ -2142,7 +2155,8 @@ static inline void coro__timer_arm(coro_loop *loop, coro_core *core, coro_time w
 {
     core->timer.when = when;
     core->flags |= CORO__ARMED;
-    loop->timers++;
+    if (!loop->timers++)
+        loop->extra |= CORO__CUT; /* the round did not reckon with timers */
     coro__timer_place(loop, &core->timer);
 }
 
@@ -2200,23 +2214,6 @@ CORO__COLD_PRIVATE void coro__sort_many(coro_link *list)
         coro__merge(list, &bins[used]);
 }
 
-/* A task that will soon run, and end: its first and its last line; when it is next, its siblings. */
-static inline void coro__prefetch_sleeper(const coro_link *timer)
-{
-    CORO__PREFETCH((const char *)timer - offsetof(coro_task, core));
-    CORO__PREFETCH((const char *)timer + sizeof(coro_core) + sizeof(coro_frame));
-    (void)timer;
-}
-
-static inline void coro__prefetch_siblings(const coro_loop *loop, coro_link *timer)
-{
-    coro_core *core = (coro_core *)(void *)timer;
-    if (timer == &loop->due || core->kind != CORO__TASK)
-        return;
-    CORO__PREFETCH(coro__task_of(core)->sibling.next);
-    CORO__PREFETCH(coro__task_of(core)->sibling.prev);
-}
-
 /* Move a list's timers into a sorted one; of equal ones, those that were there come first, then those
  * that were earlier in the list. */
 static inline void coro__sort_into(coro_link *sorted, coro_link *list)
@@ -2236,7 +2233,9 @@ static inline void coro__sort_into(coro_link *sorted, coro_link *list)
         for (at = sorted->prev; at != sorted && coro__before(when, coro__timer_of(at)->when);)
             at = at->prev;
         coro__insert_before(at->next, n);
-        coro__prefetch_sleeper(n);
+        /* a task that will soon run, and end: its first line and its last */
+        CORO__PREFETCH((const char *)n - offsetof(coro_task, core));
+        CORO__PREFETCH((const char *)n + sizeof(coro_core) + sizeof(coro_frame));
     }
     coro__list_init(list);
 }
@@ -2357,11 +2356,16 @@ static inline void coro__fire(coro_loop *loop)
 #endif
     for (;;) {
         coro_timer *first;
+        coro_core *later;
         coro__settle(loop);
         first = coro__timer_of(loop->due.next);
         if (&first->link == &loop->due || coro__before(loop->now, first->when))
             return;
-        coro__prefetch_siblings(loop, first->link.next->next);
+        later = (coro_core *)(void *)first->link.next->next;
+        if (&later->timer.link != &loop->due && later->kind == CORO__TASK) {
+            CORO__PREFETCH(coro__task_of(later)->sibling.next); /* when it ends, it leaves these */
+            CORO__PREFETCH(coro__task_of(later)->sibling.prev);
+        }
         coro__expire(loop, (coro_core *)(void *)first);
     }
 }
@@ -2382,6 +2386,17 @@ static inline uint32_t coro__ready_count(const coro_loop *loop)
     return loop->tail - loop->head;
 }
 
+/* A place in the queue: its present end; has it been reached? */
+static inline uint32_t coro__ready_end(const coro_loop *loop)
+{
+    return loop->tail;
+}
+
+static inline bool coro__ready_past(const coro_loop *loop, uint32_t place)
+{
+    return (int32_t)(loop->head - place) >= 0;
+}
+
 CORO__COLD_PRIVATE bool coro__grow(coro_loop *loop)
 {
     uint32_t size = (loop->mask + 1) * 2, i;
@@ -2396,6 +2411,8 @@ CORO__COLD_PRIVATE bool coro__grow(coro_loop *loop)
         coro_loop_free(loop, loop->ready, (loop->mask + 1) * sizeof *bigger);
     loop->ready = bigger;
     loop->mask = size - 1;
+    if (size > 1024)
+        loop->extra |= CORO__FETCH; /* fewer fit into the cache */
     return true;
 }
 
@@ -2430,6 +2447,19 @@ static inline void coro__ready(coro_loop *loop, coro_task *task)
 static inline uint32_t coro__ready_count(const coro_loop *loop)
 {
     return loop->count;
+}
+
+/* Places in a list are not known: only its end. */
+static inline uint32_t coro__ready_end(const coro_loop *loop)
+{
+    (void)loop;
+    return 0;
+}
+
+static inline bool coro__ready_past(const coro_loop *loop, uint32_t place)
+{
+    (void)place;
+    return !loop->count;
 }
 
 static inline bool coro__reserve(coro_loop *loop)
@@ -2718,11 +2748,13 @@ CORO__WAITS(sleep, "sleep", coro__abort_sleep)
 CORO_API coro_op coro__sleep(coro_task *co, coro_time d)
 {
     coro_loop *loop = co->loop;
+    coro_time when;
     if (coro_cancelled(co))
         return coro_refuse(co);
     (void)coro__suspend_aside(co, coro__waits_sleep(), 0);
-    if (d != CORO_FOREVER)
-        coro__timer_arm(loop, &co->core, coro__after(coro__read_clock(loop), d));
+    when = coro__after(coro__read_clock(loop), d);
+    if (when != CORO_FOREVER)
+        coro__timer_arm(loop, &co->core, when);
     return coro__op(CORO__PENDING);
 }
 
@@ -2752,6 +2784,8 @@ CORO_API coro_op coro_within(coro_task *co, coro_time d, coro_op op)
         return op;
     }
     when = coro__after(coro__read_clock(loop), d);
+    if (when == CORO_FOREVER)
+        return op;
     if (co->core.flags & CORO__ARMED) {
         if (!coro__before(when, co->core.timer.when))
             return op; /* a sleep, or an inner limit, that ends sooner */
@@ -2804,6 +2838,8 @@ static inline void coro__touch(coro_task *task)
     coro__event(task->loop, CORO_EVENT_CANCEL, task);
     if (task->waiting)
         coro__abort(task, -ECANCELED);
+    else if (task->core.spent == CORO__GAVE_TURN)
+        task->result = -ECANCELED; /* of coro_sleep(co, 0), which has done nothing yet */
 }
 
 /* The next core inside this one in its task's chain; null: this is the innermost. */
@@ -3115,13 +3151,17 @@ CORO__COLD_PRIVATE int coro__scope_close_slow(coro_task *co, coro_scope *scope, 
         scope->core.flags &= CORO__EXPIRED | CORO__WAS | CORO__CAUGHT; /* presets are void */
         return rc;
     }
+    if (scope->core.kind != CORO__SCOPE && scope->core.kind != CORO__CONTEXT)
+        return coro__warn(co, "closes a group as a scope: coro_group_close waits for its tasks", -EBUSY);
     e = coro__may_close(co, scope);
     return e ? e : (int)coro__scope_verdict(co, scope, rc);
 }
 
 CORO_API int coro_scope_close(coro_task *co, coro_scope *scope, int rc)
 {
-    return coro__scope_pop(co, scope) ? rc : coro__scope_close_slow(co, scope, rc);
+    if (CORO__UNLIKELY(scope->core.kind != CORO__SCOPE) || !coro__scope_pop(co, scope))
+        return coro__scope_close_slow(co, scope, rc);
+    return rc;
 }
 
 CORO_API int coro_scope_deadline(coro_scope *scope, coro_time t)
@@ -3446,7 +3486,7 @@ CORO__COLD_PRIVATE void coro__group_failed(coro_group *group, const coro_info *i
 CORO__COLD_PRIVATE int coro__start_failed(coro_group *group, const coro_info *info, int error)
 {
     coro__group_failed(group, info, group->started++, error);
-    if (group->loop)
+    if (group->loop && group == &group->loop->root)
         coro__unseen(group->loop, NULL, error);
     return error;
 }
@@ -3461,8 +3501,9 @@ CORO__COLD_PRIVATE void coro__grant_ended(coro_loop *loop, coro_group *group);
 
 /* Make a task: alive, in its group, at the end of the run queue. Field by field: clearing it all first
  * would cost as much again. */
-static inline void coro__task_init(coro_group *group, coro_task *task, coro_frame *frame, unsigned flags)
+static inline void coro__task_init(coro_group *group, coro_task *task, const coro_info *info, unsigned flags)
 {
+    coro_frame *frame = (coro_frame *)(void *)((char *)task + info->offset);
     coro_loop *loop = group->loop;
     unsigned cancelled = group->scope.core.flags & CORO__EFFECTIVE;
     task->sibling.prev = &task->sibling;
@@ -3490,7 +3531,11 @@ static inline void coro__task_init(coro_group *group, coro_task *task, coro_fram
         coro__grant_ended(loop, group);
     }
     loop->spawned++;
-    coro__event(loop, CORO_EVENT_SPAWN, task);
+    if (CORO__UNLIKELY(loop->watched)) {
+        frame->info = info; /* the rest is filled in after this */
+        frame->caller = NULL;
+        coro__event(loop, CORO_EVENT_SPAWN, task);
+    }
 }
 
 CORO_API coro_task *coro__spawn(coro_group *group, const coro_info *info)
@@ -3506,7 +3551,7 @@ CORO_API coro_task *coro__spawn(coro_group *group, const coro_info *info)
         coro_loop_free(loop, task, info->size);
         return NULL;
     }
-    coro__task_init(group, task, (coro_frame *)(void *)((char *)task + info->offset), CORO__SPAWNED);
+    coro__task_init(group, task, info, CORO__SPAWNED);
     return task;
 }
 
@@ -3521,11 +3566,12 @@ CORO_API int coro__start(coro_group *group, coro_task *task, const coro_info *in
     if (CORO__UNLIKELY(!(group->scope.core.flags & CORO__OPEN) || !coro__reserve(group->loop))) {
         int e = group->scope.core.flags & CORO__OPEN ? -ENOMEM : -ESHUTDOWN;
         task->core.outer = NULL;
+        task->core.flags = CORO__FAILED;
         task->leaf = NULL;
         task->result = e;
         return coro__start_failed(group, info, e);
     }
-    coro__task_init(group, task, (coro_frame *)(void *)((char *)task + info->offset), 0);
+    coro__task_init(group, task, info, 0);
     return 0;
 }
 
@@ -3590,7 +3636,7 @@ CORO__WAITS(join, "join", coro__abort_join)
 /* What a joiner reads: -ECANCELED always means the one who waits. */
 static inline intptr_t coro__joined(const coro_task *task)
 {
-    return task->core.flags & CORO__CANCELLED ? -ECHILD : task->result;
+    return task->result == -ECANCELED ? -ECHILD : task->result;
 }
 
 CORO_API coro_op coro__join(coro_task *co, coro_task *task)
@@ -3602,6 +3648,8 @@ CORO_API coro_op coro__join(coro_task *co, coro_task *task)
         return coro_done(co, -EDEADLK);
     if (!(task->core.flags & CORO__OPEN))
         return coro_done(co, !task->leaf && !task->result ? -EINVAL : coro__joined(task));
+    if (task->loop != co->loop)
+        return coro_done(co, -EINVAL);
     joiners.head = task->joiner;
     coro__queue_append(&joiners, co);
     task->joiner = joiners.head;
@@ -3622,7 +3670,7 @@ CORO__COLD_PRIVATE void coro__wake_joiners(coro_task *task)
 }
 
 /* How a task ended that did not end well. */
-CORO__COLD_PRIVATE void coro__task_failed(coro_loop *loop, coro_task *task, const coro_info *info)
+CORO__COLD_PRIVATE void coro__task_failed(coro_loop *loop, coro_task *task, const coro_info *info, bool seen)
 {
     coro_group *group = coro__group_of(task);
     if (task->core.flags & CORO__CANCELLED) {
@@ -3631,7 +3679,7 @@ CORO__COLD_PRIVATE void coro__task_failed(coro_loop *loop, coro_task *task, cons
         return;
     }
     coro__group_failed(group, info, task->core.index, (int)task->result);
-    if (group == &loop->root)
+    if (group == &loop->root && !seen)
         coro__unseen(loop, task, (int)task->result);
 }
 
@@ -3651,14 +3699,16 @@ CORO__COLD_PRIVATE void coro__task_end_slow(coro_loop *loop, coro_task *task, co
                                             uint16_t flags)
 {
     coro_group *group = coro__group_of(task);
+    bool seen;
     if (task->result < 0)
         task->core.flags |= task->result == -ECANCELED && (flags & CORO__EFFECTIVE) ? CORO__CANCELLED
                                                                                      : CORO__FAILED;
     coro__event(loop, CORO_EVENT_END, task);
+    seen = task->joiner || task == loop->main;
     if (task->joiner)
         coro__wake_joiners(task);
     if (task->result < 0)
-        coro__task_failed(loop, task, info);
+        coro__task_failed(loop, task, info, seen);
     if (group->attention)
         coro__group_tell(group, task, !(flags & CORO__SPAWNED));
     if (task == loop->main) /* what is left ends with it */
@@ -3803,6 +3853,8 @@ CORO_API coro_op coro_group_close(coro_task *co, coro_group *group, intptr_t rc)
 CORO_API void coro_group_limit(coro_group *group, uint32_t limit)
 {
     group->limit = limit;
+    if (group->room.head)
+        coro__grant(group);
 }
 
 static inline bool coro__has_room(const coro_group *group)
@@ -3812,18 +3864,20 @@ static inline bool coro__has_room(const coro_group *group)
 
 /* Tell waiters that there is room. It is theirs until they have had their step; then, if they have not
  * spawned, anybody's: groups with room granted are in a list that is looked at after each round. */
+static inline void coro__granted(coro_group *group, uint32_t until)
+{
+    group->granted_until = until;
+    if (!group->granted++) {
+        group->granting = group->loop->granting;
+        group->loop->granting = group;
+    }
+}
+
 static inline void coro__grant(coro_group *group)
 {
-    coro_loop *loop = group->loop;
     while (group->room.head && coro__has_room(group)) {
         (void)coro_complete(group->room.head, 0);
-#if CORO_RING
-        group->granted_until = loop->tail;
-#endif
-        if (!group->granted++) {
-            group->granting = loop->granting;
-            loop->granting = group;
-        }
+        coro__granted(group, coro__ready_end(group->loop));
     }
 }
 
@@ -3842,13 +3896,8 @@ CORO__COLD_PRIVATE void coro__grants_review(coro_loop *loop)
     coro_group *group = loop->granting, *next;
     for (; group; group = next) {
         next = group->granting;
-#if CORO_RING
-        if (coro__ready_count(loop) && (loop->random || (int32_t)(loop->head - group->granted_until) < 0))
+        if (coro__ready_count(loop) && (loop->random || !coro__ready_past(loop, group->granted_until)))
             continue;
-#else
-        if (coro__ready_count(loop))
-            continue;
-#endif
         coro__grant_ended(loop, group);
         coro__grant(group);
     }
@@ -3861,8 +3910,12 @@ CORO_API coro_op coro_group_wait_room(coro_task *co, coro_group *group)
         return coro_refuse(co);
     if (!(group->scope.core.flags & CORO__OPEN))
         return coro_done(co, -ESHUTDOWN);
-    if (!group->room.head && coro__has_room(group))
-        return coro_done(co, 0);
+    if (!group->room.head && coro__has_room(group)) {
+        coro_op op = coro_done(co, 0);
+        if (op.value) /* the budget makes it wait for its step */
+            coro__granted(group, coro__ready_end(group->loop) + 1);
+        return op;
+    }
     group->attention = true;
     return coro_suspend(co, &group->room, &ops, 0);
 }
@@ -3957,7 +4010,7 @@ static inline void coro__group_ended(coro_group *group)
 
 static inline void coro__wake_loop(coro_loop *loop)
 {
-    if (loop->asleep && coro__set(&loop->asleep, 0) && loop->driver.wake)
+    if (CORO__LOAD(&loop->asleep) && coro__set(&loop->asleep, 0) && loop->driver.wake)
         loop->driver.wake(loop->driver.arg);
 }
 
@@ -3970,8 +4023,8 @@ CORO_API bool coro_post(coro_loop *loop, coro_post_node *node)
     if (!coro__swap_if(&node->next, NULL, CORO__CLAIMED))
         return false;
     do {
-        head = loop->posted;
-        node->next = head ? head : CORO__CLAIMED; /* the last one points at the loop */
+        head = CORO__LOAD(&loop->posted);
+        CORO__STORE(&node->next, head ? head : CORO__CLAIMED); /* the last one points at the loop */
     } while (!coro__swap_if(&loop->posted, head, node));
     coro__wake_loop(loop);
     return true;
@@ -3981,28 +4034,28 @@ static inline void coro__collect(coro_loop *loop)
 {
     coro_post_node *newest, *oldest = NULL, *node;
     coro_irq **at;
-    if (loop->posted) {
+    if (CORO__LOAD(&loop->posted)) {
         for (newest = coro__take_all(&loop->posted); newest != NULL && newest != CORO__CLAIMED;) {
             node = newest;
-            newest = node->next;
-            node->next = oldest ? oldest : CORO__CLAIMED;
+            newest = CORO__LOAD(&node->next);
+            CORO__STORE(&node->next, oldest ? oldest : CORO__CLAIMED);
             oldest = node;
         }
         while (oldest && oldest != CORO__CLAIMED) {
             node = oldest;
-            oldest = node->next;
-            node->next = NULL; /* from here on it may be posted again */
+            oldest = CORO__LOAD(&node->next);
+            CORO__STORE(&node->next, (coro_post_node *)NULL); /* from here on it may be posted again */
             node->run(loop, node);
         }
     }
     for (at = &loop->irqs; *at;) {
         coro_irq *irq = *at;
-        coro_irq_count rings = (coro_irq_count)(irq->raised - irq->seen);
+        coro_irq_count rings = (coro_irq_count)(CORO__LOAD(&irq->raised) - irq->seen);
         if (!rings) {
             at = &irq->next;
             continue;
         }
-        irq->seen = (coro_irq_count)(irq->seen + rings);
+        CORO__STORE(&irq->seen, (coro_irq_count)(irq->seen + rings));
         *at = irq->next;
         (void)coro_complete(irq->waiter, (intptr_t)rings);
         irq->waiter = NULL;
@@ -4012,10 +4065,10 @@ static inline void coro__collect(coro_loop *loop)
 CORO_API bool coro_loop_rung(const coro_loop *loop)
 {
     const coro_irq *irq;
-    if (loop->posted)
+    if (CORO__LOAD(&loop->posted))
         return true;
     for (irq = loop->irqs; irq; irq = irq->next)
-        if (irq->raised != irq->seen)
+        if (CORO__LOAD(&irq->raised) != irq->seen)
             return true;
     return false;
 }
@@ -4023,11 +4076,14 @@ CORO_API bool coro_loop_rung(const coro_loop *loop)
 CORO_API void coro_irq_raise(coro_irq *irq)
 {
     coro_irq_count raised = (coro_irq_count)(irq->raised + 1);
-    if (raised != irq->seen) /* else it is full: all but one of 256 on AVR */
-        irq->raised = raised;
+    if (raised != CORO__LOAD(&irq->seen)) /* else it is full: all but one of 256 on AVR */
+        CORO__STORE(&irq->raised, raised);
 #if CORO_HOSTED
-    if (irq->loop)
-        coro__wake_loop(irq->loop);
+    {
+        coro_loop *loop = CORO__LOAD(&irq->loop);
+        if (loop)
+            coro__wake_loop(loop);
+    }
 #endif
 }
 
@@ -4046,16 +4102,16 @@ CORO__WAITS(irq, "interrupt", coro__abort_irq)
 
 CORO_API coro_op coro_irq_wait(coro_task *co, coro_irq *irq)
 {
-    coro_irq_count rings = (coro_irq_count)(irq->raised - irq->seen);
+    coro_irq_count rings = (coro_irq_count)(CORO__LOAD(&irq->raised) - irq->seen);
     if (coro_cancelled(co))
         return coro_refuse(co);
     if (irq->waiter)
         return coro_done(co, -EBUSY);
     if (rings) {
-        irq->seen = (coro_irq_count)(irq->seen + rings);
+        CORO__STORE(&irq->seen, (coro_irq_count)(irq->seen + rings));
         return coro_done(co, (intptr_t)rings);
     }
-    irq->loop = co->loop;
+    CORO__STORE(&irq->loop, co->loop);
     irq->waiter = co;
     irq->next = co->loop->irqs;
     co->loop->irqs = irq;
@@ -4089,15 +4145,15 @@ static inline coro_time coro__posix_now(void *arg)
 
 static inline void coro__posix_pipe(coro_loop *loop)
 {
-    int i;
-    if (pipe(loop->pipe) < 0) {
-        loop->pipe[0] = loop->pipe[1] = -1; /* posts are then seen at the next timer, or in 10 ms */
-        return;
+    int i, ends[2];
+    if (pipe(ends) < 0)
+        ends[0] = ends[1] = -1; /* posts are then seen at the next timer, or in 10 ms */
+    for (i = 0; i < 2 && ends[i] >= 0; i++) {
+        fcntl(ends[i], F_SETFL, fcntl(ends[i], F_GETFL) | O_NONBLOCK);
+        fcntl(ends[i], F_SETFD, FD_CLOEXEC);
     }
-    for (i = 0; i < 2; i++) {
-        fcntl(loop->pipe[i], F_SETFL, fcntl(loop->pipe[i], F_GETFL) | O_NONBLOCK);
-        fcntl(loop->pipe[i], F_SETFD, FD_CLOEXEC);
-    }
+    loop->pipe[0] = ends[0];
+    CORO__STORE(&loop->pipe[1], ends[1]);
 }
 
 static inline void coro__posix_park(void *arg, coro_loop *loop, coro_time until)
@@ -4120,7 +4176,7 @@ static inline void coro__posix_park(void *arg, coro_loop *loop, coro_time until)
     FD_ZERO(&fds);
     if (end >= 0)
         FD_SET(end, &fds);
-    if (!loop->asleep)
+    if (!CORO__LOAD(&loop->asleep))
         return;
     if (pselect(end + 1, &fds, NULL, NULL, d == CORO_FOREVER ? NULL : &limit, NULL) > 0)
         while (read(end, drop, sizeof drop) == (ssize_t)sizeof drop)
@@ -4130,8 +4186,9 @@ static inline void coro__posix_park(void *arg, coro_loop *loop, coro_time until)
 static inline void coro__posix_wake(void *arg)
 {
     coro_loop *loop = (coro_loop *)arg;
+    int end = CORO__LOAD(&loop->pipe[1]);
     int saved = errno; /* this may be a signal handler */
-    if (loop->pipe[1] > 0 && write(loop->pipe[1], "", 1) < 0)
+    if (end > 0 && write(end, "", 1) < 0)
         errno = saved; /* full: then it wakes anyhow */
     errno = saved;
 }
@@ -4185,7 +4242,10 @@ static inline bool coro__step_on(coro_loop *loop, coro_task *task, coro_frame *f
                 coro__refused(task);
             if (v != CORO__PENDING)
                 coro__ready(loop, task);
-            loop->look |= v > CORO__TURN;
+            if (v > CORO__TURN) {
+                loop->look = true;
+                loop->extra |= CORO__CUT;
+            }
             return false;
         } else if (v == CORO__LOCAL) {
             coro__blame(task, "an operation was given the address of a local variable, which will be "
@@ -4236,46 +4296,45 @@ static inline coro_task *coro__next_ready(coro_loop *loop)
 #endif
 }
 
-/* What a step touches: the end of the task, and the frame, which follows it. */
-static inline void coro__prefetch(const coro_task *task)
-{
-    CORO__PREFETCH((const char *)task + offsetof(coro_task, core.flags));
-    CORO__PREFETCH((const char *)task + sizeof(coro_task) + sizeof(coro_frame));
-    (void)task;
-}
-
-/* Run up to n steps, until a look outside is due; how many were made. The locals save loads: only a
- * step can make the ring grow. */
+/* Run what is ready, for at most n steps, or until somebody wants to end the round (CORO__CUT); how many
+ * were made. The locals save loads: only a step can make the ring grow. */
 static inline uint32_t coro__steps(coro_loop *loop, uint32_t n)
 {
-    uint32_t left = n;
 #if CORO_RING
+/* What a step touches: the end of the task, and the frame, which follows it. (Not a function: gcc takes
+ * one that only prefetches for one that does nothing.) */
+#define CORO__FETCH_TASK(task)                                                                    \
+    CORO__PREFETCH((const char *)(task) + offsetof(coro_task, core.flags));                       \
+    CORO__PREFETCH((const char *)(task) + sizeof(coro_task) + sizeof(coro_frame))
 #define CORO__RELOAD() (mask = loop->mask, ready = loop->ready)
-    uint32_t head = loop->head, mask = loop->mask;
+#define CORO__NEXT_READY() (loop->head = ++made, ready[(made - 1) & mask])
+    uint32_t made = loop->head, end = made + n, mask = loop->mask; /* made: counted from there */
     coro_task **ready = loop->ready;
+    n = made;
 #else
+#define CORO__FETCH_TASK(task)
 #define CORO__RELOAD() ((void)0)
+#define CORO__NEXT_READY() (made++, coro__next_ready(loop))
+    uint32_t made = 0, end = n;
+    n = 0;
 #endif
-    while (left && coro__ready_count(loop)) {
+    while (made != end && coro__ready_count(loop)) {
         coro_task *task;
         coro_frame *frame;
         intptr_t v;
     next:
-        left--;
-#if CORO_RING
-        task = ready[head & mask];
-        if (mask > 1023) /* fewer fit into the cache */
-            coro__prefetch(ready[(head + 16) & mask]);
-        loop->head = ++head;
-#else
-        task = coro__next_ready(loop);
-#endif
+        if (loop->extra) {
+            if (loop->extra & CORO__CUT)
+                break;
+            CORO__FETCH_TASK(ready[(made + 16) & mask]);
+        }
+        task = CORO__NEXT_READY();
         frame = task->leaf;
         v = frame->info->run(task, frame);
         if (v == CORO__TURN) {
             CORO__RELOAD();
             coro__ready(loop, task);
-            if (left)
+            if (made != end)
                 goto next; /* it is not empty */
             break;
         }
@@ -4284,19 +4343,17 @@ static inline uint32_t coro__steps(coro_loop *loop, uint32_t n)
                 coro__task_end(loop, task, frame, v);
             else
                 (void)coro__step_on(loop, task, frame, v);
-            if (loop->look)
-                break;
         }
         CORO__RELOAD();
     }
-    return n - left;
+    return made - n;
 }
 
 /* The same in a random order, or with somebody watching. */
 CORO__COLD_PRIVATE uint32_t coro__special_steps(coro_loop *loop, uint32_t n)
 {
     uint32_t made = 0;
-    while (made < n && coro__ready_count(loop) && !loop->look) {
+    for (; made < n && coro__ready_count(loop) && !(loop->extra & CORO__CUT); made++) {
         coro_task *task;
 #if CORO_RING
         if (!loop->batch)
@@ -4310,7 +4367,6 @@ CORO__COLD_PRIVATE uint32_t coro__special_steps(coro_loop *loop, uint32_t n)
             coro__watched_step(loop, task);
         else
             (void)coro__step(loop, task);
-        made++;
     }
     return made;
 }
@@ -4351,8 +4407,8 @@ static inline void coro__look(coro_loop *loop)
 {
     loop->look = false;
     loop->unlooked = 0;
-    if (!loop->own_driver)
-        coro__park(loop, loop->now);
+    if (!loop->own_driver) /* a time of the driver's own clock, which virtual time is not */
+        coro__park(loop, loop->virtual_clock && loop->driver.now ? loop->driver.now(loop->driver.arg) : loop->now);
     coro__collect(loop);
     (void)coro__read_clock(loop);
     coro__fire(loop);
@@ -4384,9 +4440,10 @@ static inline void coro__sleep_until_woken(coro_loop *loop, coro_time until)
 }
 
 /* One round without sleeping. */
-static inline void coro__one_round(coro_loop *loop, uint32_t quota)
+static inline uint32_t coro__one_round(coro_loop *loop, uint32_t quota)
 {
     uint32_t made = loop->special ? coro__special_steps(loop, quota) : coro__steps(loop, quota);
+    loop->extra &= (uint8_t)~CORO__CUT;
     loop->steps += made;
     if (CORO__UNLIKELY(loop->granting != NULL))
         coro__grants_review(loop);
@@ -4395,6 +4452,7 @@ static inline void coro__one_round(coro_loop *loop, uint32_t quota)
         coro__look(loop);
     else
         coro__look_at_clock(loop, made);
+    return made;
 }
 
 static inline bool coro__outside(const coro_loop *loop)
@@ -4422,6 +4480,8 @@ CORO__COLD_PRIVATE void coro__abandon_task(coro_loop *loop, coro_task *task)
     size_t size = coro__root_frame(task)->info->size;
     coro_frame *frame, *caller;
     coro_core *core = coro__innermost(task);
+    task->result = -EDEADLK;
+    coro__event(loop, CORO_EVENT_END, task);
     coro__unseen(loop, task, -EDEADLK);
     for (; core; core = core->kind == CORO__TASK ? NULL : core->outer)
         if (core->flags & CORO__ARMED)
@@ -4438,7 +4498,6 @@ CORO__COLD_PRIVATE void coro__abandon_task(coro_loop *loop, coro_task *task)
     coro__unlink(&task->sibling);
     group->alive--;
     loop->alive--;
-    task->result = -EDEADLK;
     if (task->core.flags & CORO__SPAWNED)
         coro_loop_free(loop, task, size);
     else
@@ -4482,7 +4541,9 @@ CORO_API int coro_loop_run(coro_loop *loop)
     (void)coro__read_clock(loop);
     for (;;) {
         coro_time until;
-        coro__one_round(loop, coro__quota(loop));
+        (void)coro__one_round(loop, coro__quota(loop));
+        while (loop->stopped && loop->stop_after && coro__ready_count(loop))
+            loop->stop_after -= coro__one_round(loop, loop->stop_after);
         if (loop->stopped || !loop->alive)
             break;
         if (coro__ready_count(loop))
@@ -4511,18 +4572,21 @@ CORO_API int coro_loop_step(coro_loop *loop)
         return -EDEADLK;
     loop->running = true;
     loop->stack = (uintptr_t)&here;
+    (void)coro__set(&loop->asleep, 0);
     coro__look(loop);
     n = coro__ready_count(loop);
-    coro__one_round(loop, n < CORO_STEPS ? n : CORO_STEPS);
+    for (n = n < CORO_STEPS ? n : CORO_STEPS; n && coro__ready_count(loop);)
+        n -= coro__one_round(loop, n);
     loop->running = false;
     return loop->alive ? 1 : 0;
 }
 
 CORO_API coro_time coro_loop_deadline(coro_loop *loop)
 {
-    if (coro__ready_count(loop) || coro_loop_rung(loop))
-        return loop->now;
-    return coro__next_deadline(loop);
+    if (coro__ready_count(loop) || !loop->alive)
+        return loop->alive ? loop->now : CORO_FOREVER;
+    (void)coro__set(&loop->asleep, 1); /* from here on a post has to wake the host */
+    return coro_loop_rung(loop) ? loop->now : coro__next_deadline(loop);
 }
 
 CORO_API coro_time coro_loop_now(coro_loop *loop)
@@ -4533,6 +4597,8 @@ CORO_API coro_time coro_loop_now(coro_loop *loop)
 CORO_API void coro_loop_stop(coro_loop *loop)
 {
     loop->stopped = true;
+    loop->stop_after = coro__ready_count(loop); /* those still run */
+    loop->extra |= CORO__CUT;
 }
 
 CORO_API void coro_loop_drive(coro_loop *loop, const coro_driver *driver)
@@ -4624,6 +4690,7 @@ CORO_API int coro_loop_init(coro_loop *loop, const coro_options *options)
 CORO_API int coro_loop_fini(coro_loop *loop)
 {
     coro__piece *slab;
+    size_t c;
     if (loop->running || loop->alive)
         return -EBUSY;
 #if CORO_DEBUG
@@ -4642,6 +4709,10 @@ CORO_API int coro_loop_fini(coro_loop *loop)
         loop->slabs = slab->next;
         coro__give(loop, slab, slab->size);
     }
+    for (c = 0; c <= CORO_CLASSES; c++)
+        loop->free[c] = NULL;
+    loop->slab = loop->slab_end = NULL;
+    loop->allocator.alloc = NULL;
     loop->root.scope.core.flags = 0; /* nothing can be spawned any more */
     return 0;
 }

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- what all tests use ------------------------------------------------------------------------ */
+/* ---- what all tests use ---------------------------------------------------------------------- */
 
 static char trace[1024];
 
@@ -112,7 +112,7 @@ static coro_op later(coro_task *co, intptr_t v)
 struct echo {
     CORO_FRAME;
     intptr_t v;
-    bool wait;
+    int wait; /* or not */
 };
 
 CORO(echo)
@@ -123,7 +123,7 @@ CORO(echo)
     CORO_END(my->v);
 }
 
-/* ---- values ------------------------------------------------------------------------------------ */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 TEST(run_gives_what_the_coroutine_ends_with)
 {
@@ -266,7 +266,7 @@ TEST(arguments_of_a_call_may_read_the_old_frame)
     CHECK_EQ(RUN(reads_old), 32);
 }
 
-/* ---- each argument once ------------------------------------------------------------------------ */
+/* ---- each argument once ---------------------------------------------------------------------- */
 
 struct awaits_once {
     CORO_FRAME;
@@ -354,7 +354,7 @@ TEST(macros_evaluate_each_argument_once)
     }
 }
 
-/* ---- TRY, AWAIT, IGNORE ------------------------------------------------------------------------ */
+/* ---- TRY, AWAIT, IGNORE ---------------------------------------------------------------------- */
 
 enum colour { RED, GREEN, BLUE };
 
@@ -527,7 +527,7 @@ TEST(ignore_drops_errors_and_goes_on)
     CHECK_EQ(RUN(ignores), 2);
 }
 
-/* ---- ways out ---------------------------------------------------------------------------------- */
+/* ---- ways out -------------------------------------------------------------------------------- */
 
 enum way {
     FALLS_THROUGH, LEAVES, LEAVES_LATE, FAILS, FAILS_LATE, TRY_FAILS, TRY_FAILS_LATE, CALL_FAILS,
@@ -700,8 +700,7 @@ TEST(first_error_is_kept_when_finally_fails_too)
 
 struct assigns_err {
     CORO_FRAME;
-    int body, to;
-    bool wait;
+    int body, to, wait;
 };
 
 CORO(assigns_err)
@@ -787,7 +786,7 @@ TEST(close_in_the_body_fails_the_frame_with_the_groups_error)
     CHECK_STR(trace, want);
 }
 
-/* ---- where awaits may stand -------------------------------------------------------------------- */
+/* ---- where awaits may stand ------------------------------------------------------------------ */
 
 /* clang-format would put these on two lines, and that is the point. */
 #define TRY_BOTH(a, b) CORO_TRY(a); CORO_TRY(b)
@@ -949,7 +948,7 @@ TEST(switch_of_ones_own_does_not_jump_into_an_await)
 }
 #endif /* CORO_LABELS_AS_VALUES */
 
-/* ---- chains of calls --------------------------------------------------------------------------- */
+/* ---- chains of calls ------------------------------------------------------------------------- */
 
 /* Three frames, each with a FINALLY that waits. */
 struct inner_frame {
@@ -1100,7 +1099,7 @@ TEST(calls_pass_results_of_a_pointers_size)
     CHECK_EQ(RUN(long_result), 0);
 }
 
-/* ---- coro_call_new ----------------------------------------------------------------------------- */
+/* ---- coro_call_new --------------------------------------------------------------------------- */
 
 struct fibonacci {
     CORO_FRAME;
@@ -1243,7 +1242,7 @@ TEST(each_allocation_of_a_recursion_may_fail_and_nothing_leaks)
     CHECK(n > 3);
 }
 
-/* ---- coro_call_within -------------------------------------------------------------------------- */
+/* ---- coro_call_within ------------------------------------------------------------------------ */
 
 struct slow_call {
     CORO_FRAME;
@@ -1404,7 +1403,7 @@ TEST(call_within_a_deadline_passes_on_what_an_outer_scope_cancels)
     CHECK_EQ(RUN(outer_limit), 0);
 }
 
-/* ---- several files ----------------------------------------------------------------------------- */
+/* ---- several files --------------------------------------------------------------------------- */
 
 /* What a header would hold: test_coroutine2.c has the same lines, and defines far_away. */
 struct far_away {
@@ -1510,7 +1509,7 @@ TEST(two_coroutines_may_recur_through_each_other)
     CHECK_EQ(later_calls, 8);
 }
 
-/* ---- the budget -------------------------------------------------------------------------------- */
+/* ---- the budget ------------------------------------------------------------------------------ */
 
 static int effects; /* of the greedy one so far */
 
@@ -1634,7 +1633,7 @@ TEST(budget_is_the_tasks_and_calls_share_it)
     CHECK_EQ(effects, 153);
 }
 
-/* ---- operations of one's own ------------------------------------------------------------------- */
+/* ---- operations of one's own ----------------------------------------------------------------- */
 
 /* A gate that lets through n at a time. The word of each who waits is where to tell how many were
  * before him. */
@@ -1928,6 +1927,8 @@ CORO(slow_limit)
     CORO_TRY(coro_sleep(co, CORO_MS(5)));
     CHECK_EQ(my->all.gate.asked, 4);
     CHECK_STR(trace, "");
+    coro_task_cancel(&my->all.t[2]); /* C30: it has been told to end already */
+    CHECK_EQ(my->all.gate.asked, 4);
     (void)gate_let(&my->all.gate, 4);
 CORO_FINALLY:
     CORO_CLOSE(&my->all.g);
@@ -1941,6 +1942,50 @@ CORO_FINALLY:
 TEST(limit_over_an_operation_that_cannot_end_at_once_overruns)
 {
     CHECK_EQ(RUN(slow_limit), 0);
+}
+
+/* Waits twice: the first wait cannot be ended, the second one can. */
+struct waits_again {
+    CORO_FRAME;
+    struct gate *gate;
+    int number, first, second;
+};
+
+CORO(waits_again)
+{
+    CORO_BEGIN();
+    CORO_AWAIT(my->first, coro_within(co, CORO_MS(1), gate_pass(co, my->gate, &my->number)));
+    my->gate->answer = CORO_ABORT_DONE;
+    CORO_AWAIT(my->second, coro_within(co, CORO_MS(1), gate_pass(co, my->gate, &my->number)));
+    CORO_END(0);
+}
+
+struct lets_once {
+    CORO_FRAME;
+    struct gate gate;
+    coro_group g;
+    CORO_TASK(waits_again) t;
+};
+
+CORO(lets_once)
+{
+    CORO_BEGIN();
+    my->gate.answer = CORO_ABORT_NEVER;
+    coro_group_open(co, &my->g, CORO_ALL);
+    (void)coro_start(&my->g, &my->t, waits_again, .gate = &my->gate);
+    CORO_TRY(coro_sleep(co, CORO_MS(5)));
+    (void)gate_let(&my->gate, 1);
+CORO_FINALLY:
+    CORO_CLOSE(&my->g);
+    CHECK_EQ(my->t.frame.first, 100);
+    CHECK_EQ(my->t.frame.second, -ETIMEDOUT);
+    CHECK_EQ(my->gate.asked, 2);
+    CORO_END(0);
+}
+
+TEST(wait_after_one_that_could_not_be_ended_can_be_ended)
+{
+    CHECK_EQ(RUN(lets_once), 0);
 }
 
 struct commits {

@@ -1,8 +1,8 @@
-/* test_coroutine2.c -- the second file of test_coroutine.c's tests about several files, and awaits in
- * a switch: here labels are values. */
+/* test_coroutine2.c -- the second file of test_coroutine.c's tests about several files, and awaits
+ * in a switch: here labels are values. */
 #ifndef CORO_LABELS_AS_VALUES
 #define CORO_LABELS_AS_VALUES 1
-#endif
+#endif /* CORO_LABELS_AS_VALUES */
 
 #include "coro.h"
 #include "test.h"
@@ -36,6 +36,7 @@ CORO_DEFINE(far_away)
 
 static const coro_options virtual_time = {.clock = CORO_VIRTUAL};
 
+#if CORO_LABELS_AS_VALUES
 static char trace[512];
 
 static void note(const char *text, int n)
@@ -45,7 +46,6 @@ static void note(const char *text, int n)
     snprintf(trace + used, sizeof trace - used, "%s%d ", text, n);
 }
 
-#if CORO_LABELS_AS_VALUES
 enum state { IDLE, BUSY, RESTING, FINISHED };
 
 /* A state machine as people write it, with awaits of all kinds in the switch. */
@@ -152,6 +152,30 @@ CORO(calls_copies)
 TEST(labels_as_values_survive_copies_of_a_function)
 {
     CHECK_EQ(coro_run_with(&virtual_time, calls_copies), 345);
+}
+
+/* What follows the first await only fails, so gcc moves it to where the whole program's cold code
+ * is. */
+struct cold_label {
+    CORO_FRAME;
+    bool fail;
+};
+
+CORO(cold_label)
+{
+    CORO_BEGIN();
+    if (my->fail) {
+        CORO_IGNORE(coro_sleep(co, 0));
+        CORO_FAIL(-5);
+    }
+    CORO_TRY(coro_sleep(co, 0));
+    CORO_END(0);
+}
+
+TEST(far_label_works_where_labels_are_values)
+{
+    CHECK_EQ(coro_run_with(&virtual_time, cold_label), 0);
+    CHECK_EQ(coro_run_with(&virtual_time, cold_label, .fail = true), -5);
 }
 #endif /* CORO_LABELS_AS_VALUES */
 

@@ -1,8 +1,8 @@
-/* test_loop.c -- turns, fairness, clocks, seeds, shutdown, memory: semantics.md 10 (F), 11 (V), 12 (Z).
+/* test_loop.c -- turns, fairness, clocks, seeds, shutdown, memory: semantics.md 10 to 12.
  *
- * Left out, since they are not about coro.h or not in design.md: F07, F08, V03, V06, V09 to V13, Z03,
- * Z05, Z07's unreferenced handles, Z09 to Z11, Z14, Z15, Z17. F11 and V04 are also in test_post.c, F15
- * is in test_debug.c.
+ * Left out, since they are not about coro.h or not in design.md: F07, F08, V03, V06, V10 to V13,
+ * Z03, Z05, Z07's unreferenced handles, Z09 to Z11, Z14, Z15, Z17. F11 and V04 are also in
+ * test_post.c, F15 is in test_debug.c.
  */
 #include "coro.h"
 #include "test.h"
@@ -319,10 +319,10 @@ TEST(timer_fires_although_tasks_are_always_ready) /* F02 */
     CHECK_EQ(coro_loop_init(&loop, &o), 0);
     coro_start(&loop.root, &a, busy);
     coro_start(&loop.root, &b, busy);
-    coro_start(&loop.root, &clock_task, alarm_clock, .d = 5000);
+    coro_start(&loop.root, &clock_task, alarm_clock, .d = 50000);
     CHECK_EQ(coro_loop_run(&loop), 0);
-    CHECK(clock_task.frame.woken >= 5000);
-    CHECK(clock_task.frame.woken < 6000);
+    CHECK(clock_task.frame.woken >= 50000);
+    CHECK(clock_task.frame.woken < 56000); /* CORO_DEBUG reads it twice a step */
     CHECK(coro_task_result(&a) > 100);
     CHECK_EQ(world.parks, 0);
     CHECK_EQ(coro_loop_fini(&loop), 0);
@@ -368,8 +368,8 @@ CORO(heavy)
     CORO_END(0);
 }
 
-/* coro_sleep(co, 0) looks at the clock when a timer is armed: a task that computes in pieces, as the
- * manual tells it to, does not make deadlines late by more than a piece, whatever went before. */
+/* coro_sleep(co, 0) looks at the clock when a timer is armed: a task that computes in pieces
+ * does not make deadlines late by more than a piece, whatever went before. */
 TEST(yield_looks_at_the_clock_when_a_timer_is_armed) /* F06 F15, design 6.11 */
 {
     static CORO_TASK(alarm_clock) clock_task;
@@ -1873,12 +1873,10 @@ TEST(spawn_into_a_full_arena_is_a_failed_child) /* V15 L14 */
 {
     coro_options o = fast;
     size_t grains = (sizeof(CORO_TASK(napper)) + CORO_GRAIN - 1) / CORO_GRAIN;
-    char want[32];
     o.arena = arena.bytes;
-    o.arena_size = 2000;
+    o.arena_size = 10 * grains * CORO_GRAIN + CORO_GRAIN;
     CHECK_EQ(coro_run_with(&o, crowded), -ENOMEM);
-    snprintf(want, sizeof want, "%d of 100 ", (int)(2000 / (grains * CORO_GRAIN)));
-    CHECK_CONTAINS(trace, want);
+    CHECK_CONTAINS(trace, "10 of 100 ");
 }
 
 TEST(arena_too_small_for_its_own_alignment_is_empty)
@@ -1910,7 +1908,7 @@ TEST(run_queue_of_the_users_limits_how_many_tasks_live)
     CHECK_EQ(loop.root.failed, 1);
     CHECK_EQ(coro_loop_run(&loop), 0);
     CHECK_STR(trace, "xxxx");
-    CHECK_EQ(coro_start(&loop.root, &t[4], napper, .name = "y", .d = 0), 0); /* there is room again */
+    CHECK_EQ(coro_start(&loop.root, &t[4], napper, .name = "y", .d = 0), 0); /* room again */
     CHECK_EQ(coro_loop_run(&loop), 0);
     CHECK_STR(trace, "xxxxy");
     CHECK_EQ(coro_loop_fini(&loop), 0);

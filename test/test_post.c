@@ -1,4 +1,4 @@
-/* test_post.c -- what comes from outside the loop's thread: posts, bells, holds. (F11, V04, Z13, Z18)
+/* test_post.c -- what comes from outside the thread: posts, bells, holds. (F11, V04, Z13, Z18)
  *
  * All names contain "post", so that FILTER=post runs them under a thread sanitizer.
  */
@@ -178,7 +178,7 @@ static void await_answer(int n)
     pthread_mutex_unlock(&turns.lock);
 }
 
-/* Each letter is posted when the loop has answered the one before and is going to sleep, or asleep. */
+/* Each letter is posted when the loop answered the last one and is about to sleep, or asleep. */
 static void *correspond(void *arg)
 {
     (void)arg;
@@ -494,7 +494,7 @@ TEST(post_to_a_loop_that_is_awake_needs_no_wake)
     CHECK_EQ(coro_loop_fini(&loop), 0);
 }
 
-/* A guest sleeps in a foreign loop once it has asked for the deadline: that is what wake must end. */
+/* A guest sleeps in a foreign loop once it has asked for the deadline: wake must end that. */
 TEST(post_to_a_guest_that_has_asked_for_its_deadline_calls_wake)
 {
     static CORO_TASK(receiver) t;

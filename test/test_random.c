@@ -168,7 +168,7 @@ CORO_FINALLY:
 
 /* ---- nodes, families of nodes, and nodes under a limit --------------------------------------------- */
 
-static const char key_place;    /* of the context: who set it last */
+static const char key_place = 0;  /* of the context: who set it last */
 
 struct random_node_task;
 struct random_family;

@@ -421,6 +421,65 @@ TEST(a_sleep_that_is_over_is_not_cancelled_afterwards) /* C04 */
     CHECK_STR(trace, "third:ok ");
 }
 
+struct eater {
+    CORO_FRAME;
+    struct gate *gate;
+    int rc;
+};
+CORO(eater)
+{
+    CORO_BEGIN();
+    for (;;) {
+        CORO_AWAIT(my->rc, pass(co, my->gate));
+        if (my->rc < 0)
+            break;
+        CHECK_EQ(my->rc, my->gate->passed);
+    }
+    note_rc("eater", my->rc);
+    CORO_END(my->rc);
+}
+
+SCENE_WITH(budget_spent, struct gate gate; CORO_TASK(eater) w;)
+{
+    CORO_BEGIN();
+    my->gate.open = true;
+    coro_group_open(co, &my->g, CORO_ALL);
+    coro_start(&my->g, &my->w, eater, .gate = &my->gate);
+    EXPECT(coro_sleep(co, 0), 0);
+    CHECK_EQ(my->gate.passed, CORO_BUDGET); /* it has given way, with a result in hand */
+    coro_task_cancel(&my->w);
+    EXPECT(coro_group_close(co, &my->g, 0), 0);
+    CHECK_EQ(my->gate.passed, CORO_BUDGET);
+    check_alone(co);
+    CORO_END(0);
+}
+
+TEST(a_result_is_kept_when_the_budget_makes_its_task_give_way_and_it_is_cancelled_then) /* C04 */
+{
+    CHECK_EQ(RUN(budget_spent), 0);
+    CHECK_STR(trace, "eater:canceled ");
+}
+
+SCENE(turn_cancelled)
+{
+    CORO_BEGIN();
+    coro_group_open(co, &my->g, CORO_ALL);
+    coro_start(&my->g, &my->t[0], sleeper, .name = "turn", .d = 0);
+    EXPECT(coro_sleep(co, 0), 0);
+    CHECK_STR(trace, ""); /* it waits for its turn */
+    coro_task_cancel(&my->t[0]);
+    EXPECT(coro_group_close(co, &my->g, 0), 0);
+    CHECK_EQ(coro_task_status(&my->t[0]), CORO_CANCELLED);
+    check_alone(co);
+    CORO_END(0);
+}
+
+TEST(a_fair_turn_has_no_result_to_keep_and_is_cancelled) /* C01, C33, T19 */
+{
+    CHECK_EQ(RUN(turn_cancelled), 0);
+    CHECK_STR(trace, "turn:canceled ");
+}
+
 SCENE(mark_only)
 {
     CORO_BEGIN();
@@ -1536,11 +1595,14 @@ SCENE_WITH(slow_abort, struct gate gate; CORO_TASK(passer) p;)
     coro_group_open(co, &my->g, CORO_ALL);
     coro_start(&my->g, &my->p, passer, .name = "p", .gate = &my->gate, .ops = &slow_to_abort);
     EXPECT(coro_sleep(co, CORO_MS(1)), 0);
-    coro_scope_cancel(&my->p.frame.scope);
-    CHECK_EQ(my->gate.asked, 1);
     coro_task_cancel(&my->p);
-    coro_scope_shield(&my->p.frame.scope, true);
-    coro_scope_shield(&my->p.frame.scope, false);
+    CHECK_EQ(my->gate.asked, 1);
+    coro_scope_shield(&my->p.frame.scope, true); /* not cancelled any more, */
+    CHECK(!coro_cancelled(&my->p.task));
+    coro_scope_shield(&my->p.frame.scope, false); /* and again */
+    CHECK(coro_cancelled(&my->p.task));
+    CHECK_EQ(my->gate.asked, 1);
+    coro_scope_cancel(&my->p.frame.scope);
     CHECK_EQ(my->gate.asked, 1);
     CHECK_SOUND(co);
     EXPECT(coro_sleep(co, CORO_MS(1)), 0);

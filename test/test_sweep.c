@@ -812,7 +812,7 @@ TEST(waiters_for_room_are_told_when_the_group_closes_wherever_it_is_hit)
 
 /* ---- context ---------------------------------------------------------------------------------------------------- */
 
-static const char key_user, key_depth;
+static const char key_user = 0, key_depth = 0;
 
 struct talker {
     CORO_FRAME;

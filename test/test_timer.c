@@ -415,6 +415,24 @@ TEST(a_wait_whose_end_saturates_is_for_ever) /* T04: never, not the end of time 
     CHECK_STR(trace, "woken:canceled ");
 }
 
+SCENE_WITH(walled_in, struct gate gate;)
+{
+    CORO_BEGIN();
+    coro_shield_open(co, &my->a, CORO_FOREVER);
+    EXPECT(pass(co, &my->gate), 0);
+    note("not reached");
+    CORO_END(0);
+}
+
+TEST(a_deadlock_that_cancelling_does_not_undo_is_abandoned_and_not_slept_through) /* decision 12 */
+{
+    coro_options o = *own_time();
+    o.report.put = drop_report;
+    CHECK_EQ(ran(coro_run_with(&o, walled_in)), -EDEADLK);
+    CHECK_EQ(world.parks, 0); /* the parks of this world fail the test when they are for ever */
+    CHECK_STR(trace, "");
+}
+
 /* ---- the clock -------------------------------------------------------------------------------------- */
 
 SCENE(naps)
@@ -476,9 +494,10 @@ SCENE(real_now)
     CHECK_EQ(world.now, CORO_MS(120));
     CHECK_EQ(coro_scope_close(co, &my->a, my->rc), -ETIMEDOUT);
     world.now += CORO_MS(30);
-    CHECK_EQ(coro_now(co), CORO_MS(150));
     EXPECT(coro_sleep_until(co, CORO_MS(140)), 0); /* gone by meanwhile */
     CHECK_EQ(world.now, CORO_MS(150));
+    CHECK_EQ(coro_now(co), CORO_MS(150));
+    CHECK_EQ(world.parks, 3);
     check_alone(co);
     CORO_END(0);
 }

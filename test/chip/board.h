@@ -13,7 +13,7 @@ void board_trap(unsigned line);
 #define BOARD_NAIVE 0
 #endif
 
-/* The ticks from b to a, of clocks that may have wrapped: overflow is defined for unsigned numbers only. */
+/* The ticks from b to a, of clocks that may have wrapped: only unsigned numbers may overflow. */
 static inline coro_time board_minus(coro_time a, coro_time b)
 {
     return (coro_time)((uint64_t)a - (uint64_t)b);

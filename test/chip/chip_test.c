@@ -1,8 +1,8 @@
-/* chip_test.c -- what a chip adds to the tests of coro.h: a tick, real interrupts, a processor that sleeps,
- * 16-bit ints, a clock that wraps, no allocator, and two kilobytes of RAM.
+/* chip_test.c -- what a chip adds to the tests of coro.h: a tick, real interrupts, a processor that
+ * sleeps, 16-bit ints, a clock that wraps, no allocator, and two kilobytes of RAM.
  *
- * Prints a line for each failed check and ends with `N passed, M failed`. Everything is static: the loop,
- * and one union for the storage of all tests.
+ * Prints a line for each failed check and ends with `N passed, M failed`. Everything is static: the
+ * loop, and one union for the storage of all tests.
  */
 #include "board.h"
 
@@ -11,7 +11,7 @@
 #define CHIP_SIZES 0
 #endif
 
-/* ---- the harness --------------------------------------------------------------------------------- */
+/* ---- the harness --------------------------------------------------------------------------- */
 
 static uint16_t passed, failed;
 static bool failing;    /* a check of the present test has failed */
@@ -148,7 +148,7 @@ static int ms_until(coro_task *co, coro_time then)
     return (int)(board_minus(then, coro_now(co)) / CORO_MS(1));
 }
 
-/* Two errors of the same value do not compile here. (avr-libc defines most of them as one number.) */
+/* Two errors of the same value do not compile here. (avr-libc has one number for most of them.) */
 CORO__UNUSED static bool all_errors_are_different(int e)
 {
     switch (e) {
@@ -161,7 +161,7 @@ CORO__UNUSED static bool all_errors_are_different(int e)
     }
 }
 
-/* ---- turns --------------------------------------------------------------------------------------- */
+/* ---- turns --------------------------------------------------------------------------------- */
 
 struct turn {
     CORO_FRAME;
@@ -196,7 +196,7 @@ CORO_FINALLY:
     CORO_END(7);
 }
 
-/* ---- sleeps -------------------------------------------------------------------------------------- */
+/* ---- sleeps -------------------------------------------------------------------------------- */
 
 struct sleeper {
     CORO_FRAME;
@@ -239,7 +239,7 @@ CORO_FINALLY:
     CORO_END(0);
 }
 
-/* ---- bells --------------------------------------------------------------------------------------- */
+/* ---- bells --------------------------------------------------------------------------------- */
 
 static coro_irq bell;
 
@@ -307,8 +307,8 @@ CORO(many_rings)
     CORO_END(0);
 }
 
-/* The alarm goes off everywhere between the call of coro_irq_wait and the sleep. The tick is off: if the
- * ring is lost between the last look at the bell and the sleep, nothing will ever end that. */
+/* The alarm goes off everywhere between the call of coro_irq_wait and the sleep. The tick is off: if
+ * the ring is lost between the last look at the bell and the sleep, nothing will ever end that. */
 struct ring_sweep {
     CORO_FRAME;
     uint16_t at, sleeps;
@@ -333,7 +333,7 @@ CORO_FINALLY:
     CORO_END(0);
 }
 
-/* ---- posts --------------------------------------------------------------------------------------- */
+/* ---- posts --------------------------------------------------------------------------------- */
 
 static coro_waitq mailbox;
 static coro_post_node letters[2];
@@ -403,8 +403,7 @@ CORO(post_sweep)
         traced = 0;
         my->sleeps = board_sleeps;
         board_alarm(my->at, post_one);
-        while (!traced) /* a post that comes before we wait wakes nobody */
-            CORO_TRY(coro_within(co, CORO_FOREVER, traced ? coro_done(co, 0) : mail(co)));
+        CORO_TRY(mail(co)); /* delivered between steps only, so that we wait by then */
         CHECK_TRACE("x");
     }
     CHECK_EQ(board_sleeps, my->sleeps + 1);
@@ -414,7 +413,7 @@ CORO_FINALLY:
     CORO_END(0);
 }
 
-/* ---- groups -------------------------------------------------------------------------------------- */
+/* ---- groups -------------------------------------------------------------------------------- */
 
 struct worker {
     CORO_FRAME;
@@ -491,7 +490,7 @@ CORO_FINALLY:
     CORO_END(0);
 }
 
-/* ---- timeouts ------------------------------------------------------------------------------------ */
+/* ---- timeouts ------------------------------------------------------------------------------ */
 
 struct hangs {
     CORO_FRAME;
@@ -563,7 +562,7 @@ CORO(forevers)
     CORO_END(0);
 }
 
-/* ---- generators ---------------------------------------------------------------------------------- */
+/* ---- generators ---------------------------------------------------------------------------- */
 
 struct count {
     CORO_FRAME;
@@ -609,7 +608,7 @@ CORO(consumer)
     CORO_END(0);
 }
 
-/* ---- memory -------------------------------------------------------------------------------------- */
+/* ---- memory -------------------------------------------------------------------------------- */
 
 /* No allocator: spawning fails, and the group says so; a task's storage serves again and again. */
 struct no_memory {
@@ -677,7 +676,7 @@ CORO_FINALLY:
     CORO_END(0);
 }
 
-/* ---- deadlock ------------------------------------------------------------------------------------ */
+/* ---- deadlock ------------------------------------------------------------------------------ */
 
 struct stuck {
     CORO_FRAME;
@@ -693,7 +692,7 @@ CORO(stuck)
     CORO_END(0);
 }
 
-/* ---- sizes --------------------------------------------------------------------------------------- */
+/* ---- sizes --------------------------------------------------------------------------------- */
 
 struct nothing {
     CORO_FRAME;
@@ -716,7 +715,7 @@ char size_of_coro_loop[sizeof(coro_loop)];
 char size_of_coro_group[sizeof(coro_group)];
 #endif /* CHIP_SIZES */
 
-/* ---- the tests ----------------------------------------------------------------------------------- */
+/* ---- the tests ----------------------------------------------------------------------------- */
 
 static union {
     CORO_TASK(turns) turns;

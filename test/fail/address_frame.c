@@ -2,6 +2,7 @@
 //
 // run: test/fail/address_frame.c:29: f: 
 // run: local
+// flags: -DCORO_DEBUG=1
 // with: -O2
 #include "coro.h"
 
@@ -25,8 +26,8 @@ CORO(f)
 #ifdef FIXED
     CORO_TRY(coro_call(co, &my->sub, sub));
 #else
-    struct sub sub;
-    CORO_TRY(coro_call(co, &sub, sub));    /* here */
+    struct sub child;
+    CORO_TRY(coro_call(co, &child, sub));    /* here */
 #endif /* FIXED */
     CORO_END(0);
 }

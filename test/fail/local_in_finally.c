@@ -3,7 +3,7 @@
 // gcc: kept
 // gcc: used uninitialized
 // clang: variable 'kept'
-// clang: uninitialized when used here
+// clang: uninitialized
 // lint: uninitialized
 // flags: -O1
 // with: -O2..3

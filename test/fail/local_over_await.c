@@ -3,8 +3,7 @@
 // gcc: kept
 // gcc: used uninitialized
 // clang: variable 'kept'
-// clang: uninitialized when used here
-// lint: uninitialized
+// clang: uninitialized
 // flags: -O1
 // clang with: -O0
 // with: -O2 -DCORO_CHECK=1

@@ -2,7 +2,6 @@
 //
 // gcc: kept
 // gcc: used uninitialized
-// lint: 'kept' (struct pair) in f()
 // flags: -O0 -DCORO_CHECK=1
 // with: -O1..3 -DCORO_CHECK=1
 #include "coro.h"

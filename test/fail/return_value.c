@@ -1,6 +1,6 @@
 // `return 0` in a coroutine instead of CORO_LEAVE.
 //
-// both: leave_with_CORO_LEAVE_not_return
+// both: leave_with_CORO_LEAVE
 #include "coro.h"
 
 struct f {

@@ -1,4 +1,4 @@
-/* board.c -- an ATmega328P at 16 MHz: timer 0 is the tick, timer 1 the alarm, UART 0 the printer. */
+/* board.c -- an ATmega328P at 16 MHz: timer 0 is the tick, timer 1 the alarm, UART 0 prints. */
 #include "../board.h"
 
 #include <avr/interrupt.h>
@@ -119,15 +119,16 @@ static coro_time board_now(void *arg)
     return (coro_time)board_read_ticks();
 }
 
-/* Sleep unless something has happened. The look and the sleep must be one: the instruction after SEI is
- * still executed before an interrupt, so that none comes in between. */
+/* Sleep unless something has happened. The look and the sleep must be one: the instruction after
+ * SEI is still executed before an interrupt, so that none comes in between. */
 static void board_park(void *arg, coro_loop *loop, coro_time until)
 {
     (void)arg;
 #if !BOARD_NAIVE
     cli();
 #endif
-    if (!coro_loop_rung(loop) && (until == CORO_FOREVER || board_minus(board_now(NULL), until) < 0)) {
+    if (!coro_loop_rung(loop) &&
+        (until == CORO_FOREVER || board_minus(board_now(NULL), until) < 0)) {
         board_sleeps++;
         sleep_enable();
         sei();

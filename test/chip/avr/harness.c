@@ -2,8 +2,8 @@
  *
  * usage: harness program.elf [seconds of the chip's time]
  *
- * What the UART sends is printed, then one line: how much of the RAM the stack took. The exit code is what
- * the program left in GPIOR0; 122: it did not end by itself; 123: the stack ran into the data.
+ * What the UART sends is printed, then one line: how much of the RAM the stack took. The exit code
+ * is what the program left in GPIOR0; 122: it did not end by itself; 123: the stack ran into the data.
  */
 #include <simavr/avr_uart.h>
 #include <simavr/sim_avr.h>
@@ -55,8 +55,8 @@ static avr_t *make_chip(elf_firmware_t *firmware)
     avr_ioctl(avr, AVR_IOCTL_UART_GET_FLAGS('0'), &flags);
     flags &= ~(uint32_t)AVR_UART_FLAG_STDIO;
     avr_ioctl(avr, AVR_IOCTL_UART_SET_FLAGS('0'), &flags);
-    avr_irq_register_notify(avr_io_getirq(avr, AVR_IOCTL_UART_GETIRQ('0'), UART_IRQ_OUTPUT), on_uart,
-                            NULL);
+    avr_irq_register_notify(avr_io_getirq(avr, AVR_IOCTL_UART_GETIRQ('0'), UART_IRQ_OUTPUT),
+                            on_uart, NULL);
     return avr;
 }
 
@@ -75,7 +75,8 @@ int main(int argc, char **argv)
         return 121;
     lowest = avr->ramend;
     data_end = RAM_START + (int)firmware.datasize + (int)firmware.bsssize;
-    while (state != cpu_Done && state != cpu_Crashed && avr->cycle < (uint64_t)seconds * FREQUENCY) {
+    while (state != cpu_Done && state != cpu_Crashed &&
+           avr->cycle < (uint64_t)seconds * FREQUENCY) {
         int sp;
         state = avr_run(avr);
         sp = avr->data[SPL] | avr->data[SPH] << 8;

@@ -109,15 +109,16 @@ static coro_time board_now(void *arg)
 #endif
 }
 
-/* Sleep unless something has happened. The look and the sleep must be one: with interrupts masked, one
- * that comes in between stays pending, and WFI does not sleep when one is pending. */
+/* Sleep unless something has happened. The look and the sleep must be one: with interrupts masked,
+ * one that comes in between stays pending, and WFI does not sleep when one is pending. */
 static void board_park(void *arg, coro_loop *loop, coro_time until)
 {
     (void)arg;
 #if !BOARD_NAIVE
     __asm__ volatile("cpsid i" : : : "memory");
 #endif
-    if (!coro_loop_rung(loop) && (until == CORO_FOREVER || board_minus(board_now(NULL), until) < 0)) {
+    if (!coro_loop_rung(loop) &&
+        (until == CORO_FOREVER || board_minus(board_now(NULL), until) < 0)) {
         board_sleeps++;
         __asm__ volatile("wfi" : : : "memory");
     }
