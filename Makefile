@@ -87,7 +87,8 @@ have = test -e $(1) || { echo "skipped: no $(1)"; exit $(if $(STRICT),1,0); }
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: test unit demo examples bench bench-core lint lint-examples tidy fail harness matrix size \
-        cover install clean help probe chip-cortexm chip-avr cover-report
+        cover install clean help probe chip-cortexm chip-avr cover-report \
+        show-demo
 
 # ---- test ----------------------------------------------------------------------------------------
 
@@ -133,10 +134,13 @@ probe:
 # ---- examples ------------------------------------------------------------------------------------
 
 examples: $(EXAMPLE_BIN) ## build and run examples/*.c and compare with their `Output:`
-	@$(call have,examples); tools/expect.sh $(B) $(EXAMPLES)
+	@$(call have,examples); tools/expect.sh $(B) $(filter-out examples/demo.c,$(EXAMPLES))
 
-demo: $(if $(wildcard examples/demo.c),$(B)/examples/demo) ## the show
-	@$(call have,examples/demo.c); $(RUN) $(B)/examples/demo
+demo: ## the show
+	@$(call have,examples/demo.c); $(MAKE) --no-print-directory show-demo OPT=-O2
+
+show-demo: $(B)/examples/demo
+	@$(RUN) $(B)/examples/demo
 
 $(EXAMPLE_BIN): $(B)/%: $(B)/%.o $(SHARED_C:.c=.o)
 	@$(CC) $^ -o $@ $(LINK)
@@ -198,6 +202,11 @@ clang    c11    -O1  shared  tsan      FILTER=post
 clang    c11    -O1  inline  msan
 clang-19 c11    -O1  inline  function
 gcc      c11    -O1  inline  valgrind
+gcc      c11    -O1  inline  asan      FLAGS=-DCORO_DEBUG=1
+clang    c11    -O2  inline  none      FLAGS=-DCORO_CHECK=1
+gcc      c11    -O2  inline  none      FLAGS=-DCORO_LABELS_AS_VALUES=1
+clang    c11    -O2  inline  asan      FLAGS=-DCORO_LABELS_AS_VALUES=1
+gcc      c11    -O1  inline  asan      FLAGS='-DCORO_RING=0 -DCORO_WHEEL_BITS=0 -DCORO_GROUP_ERRORS=0'
 Cortex-M: chip-cortexm
 AVR:      chip-avr
 fail:     fail

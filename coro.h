@@ -188,10 +188,28 @@
 #endif
 #endif
 
+/* 1: messages, coro_dump and coro_verify's texts are there; 0: coro_dump prints nothing and traps are silent.
+ * (On AVR they would take half of the RAM.) */
+#ifndef CORO_TEXTS
+#if defined __AVR__
+#define CORO_TEXTS CORO_DEBUG
+#else
+#define CORO_TEXTS 1
+#endif
+#endif
+
 /* 1: an operation that keeps a pointer to a local variable traps at once. */
 #ifndef CORO_STACK_CHECK
-#define CORO_STACK_CHECK (CORO_HOSTED || CORO_CHECK)
+#if CORO_HOSTED || CORO_CHECK
+#define CORO_STACK_CHECK 1
+#else
+#define CORO_STACK_CHECK 0
 #endif
+#endif
+
+/* How far below the loop's own frame an address counts as a local: a thread's stack may be small, and
+ * the heap just below it; on chips everything is. */
+#define CORO__STACK_WINDOW (CORO_HOSTED ? 0x4000u : 512u)
 
 /* Width of coro_time: 64 (nanoseconds) or 32 (ticks of 1 / CORO_TICKS_PER_S seconds; they may wrap, and
  * durations are at most 2^30 ticks: 12 days of milliseconds). */
@@ -209,7 +227,11 @@
 /* Timers: 2^CORO_WHEEL_BITS slots a level, the finest of 2^CORO_WHEEL_SHIFT ticks. 0 bits: one sorted
  * list, which takes 16 bytes instead of 8 KiB, and a walk per sleep. */
 #ifndef CORO_WHEEL_BITS
-#define CORO_WHEEL_BITS (CORO_HOSTED ? 6 : 0)
+#if CORO_HOSTED
+#define CORO_WHEEL_BITS 6
+#else
+#define CORO_WHEEL_BITS 0
+#endif
 #endif
 #ifndef CORO_WHEEL_SHIFT
 #define CORO_WHEEL_SHIFT 16
@@ -217,17 +239,29 @@
 
 /* 1: the run queue is a ring of pointers, grown when tasks are spawned; 0: a list through the tasks. */
 #ifndef CORO_RING
-#define CORO_RING CORO_HOSTED
+#if CORO_HOSTED
+#define CORO_RING 1
+#else
+#define CORO_RING 0
+#endif
 #endif
 
 /* How many (task, error) pairs a group keeps. Failures beyond are counted. */
 #ifndef CORO_GROUP_ERRORS
-#define CORO_GROUP_ERRORS (CORO_HOSTED ? 4 : 0)
+#if CORO_HOSTED
+#define CORO_GROUP_ERRORS 4
+#else
+#define CORO_GROUP_ERRORS 0
+#endif
 #endif
 
 /* Spawned tasks come from free lists, one for each multiple of CORO_GRAIN up to CORO_CLASSES of them. */
 #ifndef CORO_CLASSES
-#define CORO_CLASSES (CORO_HOSTED ? 64 : 8)
+#if CORO_HOSTED
+#define CORO_CLASSES 64
+#else
+#define CORO_CLASSES 0
+#endif
 #endif
 #define CORO_GRAIN (2 * sizeof(void *))
 
@@ -331,7 +365,7 @@
 #define CORO__COLD __attribute__((cold, noinline))
 #define CORO__NORETURN __attribute__((noreturn))
 #define CORO__UNLIKELY(x) __builtin_expect(!!(x), 0)
-#define CORO__PREFETCH(p) __builtin_prefetch(p)
+#define CORO__PREFETCH(p) (CORO_HOSTED ? __builtin_prefetch(p) : (void)0)
 #else
 #define CORO__MUST_USE
 #define CORO__UNUSED
@@ -365,11 +399,13 @@
 /* In shared mode every coroutine refers to this function; its name says what to do when the linker
  * finds none, or two, or files that were compiled with other options. */
 #if defined CORO_SHARED
-#define CORO__TAG(text, debug, bits, names) CORO__TAG_(text, debug, bits, names)
-#define CORO__TAG_(text, debug, bits, names) text##_DEBUG##debug##_TIME_BITS##bits##_NAMES##names
+#define CORO__TAG(a, b, c, d, e, f, g, h, i, j) CORO__TAG_(a, b, c, d, e, f, g, h, i, j)
+#define CORO__TAG_(a, b, c, d, e, f, g, h, i, j)                                                  \
+    CORO_IMPLEMENTATION_belongs_in_one_file_and_the_same_options_in_all_DEBUG##a##_CHECK##b##_NAMES##c \
+##_TIME_BITS##d##_WHEEL_BITS##e##_RING##f##_GROUP_ERRORS##g##_CLASSES##h##_HOSTED##i##_STACK_CHECK##j
 #define coro__end_slow                                                                            \
-    CORO__TAG(CORO_IMPLEMENTATION_belongs_in_one_file_and_the_same_options_in_all, CORO_DEBUG,    \
-              CORO_TIME_BITS, CORO_NAMES)
+    CORO__TAG(CORO_DEBUG, CORO_CHECK, CORO_NAMES, CORO_TIME_BITS, CORO_WHEEL_BITS, CORO_RING,     \
+              CORO_GROUP_ERRORS, CORO_CLASSES, CORO_HOSTED, CORO_STACK_CHECK)
 #endif
 
 /* ================================================================================================
@@ -398,6 +434,19 @@ typedef uint32_t coro__utime;
 #define CORO_US(n) ((coro_time)(((int64_t)(n) * CORO_TICKS_PER_S + 999999) / 1000000))
 #endif
 
+#if CORO_HOSTED
+typedef uint64_t coro_total;
+#else
+typedef uint32_t coro_total;
+#endif
+
+/* Counts tasks, failures, turns. */
+#if defined __AVR__
+typedef uint16_t coro_count;
+#else
+typedef uint32_t coro_count;
+#endif
+
 typedef struct coro_task coro_task;
 typedef struct coro_loop coro_loop;
 typedef struct coro_frame coro_frame;
@@ -409,12 +458,12 @@ typedef struct coro_ops coro_ops;
 typedef struct coro_info coro_info;
 
 /* What an operation that may wait returns. Await it: CORO_TRY(x), CORO_AWAIT(lv, x), CORO_IGNORE(x). */
-typedef struct coro_op_is_not_a_value_until_CORO_TRY_awaits_it {
+typedef struct coro_op_is_no_value_until_CORO_TRY_awaits_it {
     intptr_t value; /* the result, or one of CORO__PENDING... */
 } coro_op;
 
 /* What a coroutine returns: its result, or that it has to be resumed. Leave with CORO_LEAVE(). */
-typedef struct coro_ret_leave_with_CORO_LEAVE_not_return {
+typedef struct coro_ret_await_it_with_CORO_TRY_or_leave_with_CORO_LEAVE {
     intptr_t value;
 } coro_ret;
 
@@ -460,7 +509,7 @@ struct coro_core {
     uint8_t kind;     /* CORO__TASK, CORO__SCOPE ... */
     uint8_t spent;    /* a task's: awaits done at once since it last waited; CORO__GAVE_TURN */
     uint16_t flags;   /* CORO__REQUESTED ... */
-    uint32_t index;   /* a task's: start order in its group; a scope's: the line that opened it */
+    coro_count index;   /* a task's: start order in its group; a scope's: the line that opened it */
 };
 
 /* A task: something that the loop runs. 120 bytes; what is used on every step comes last, next to the frame. */
@@ -501,7 +550,7 @@ typedef enum coro_mode {
 /* A failure that a group kept. */
 typedef struct coro_failure {
     const coro_info *info; /* of the task; null: the group's own body */
-    uint32_t index;        /* of the task, in start order */
+    coro_count index;        /* of the task, in start order */
     int error;
 } coro_failure;
 
@@ -515,17 +564,17 @@ struct coro_group {
     coro_waitq next;            /* waiting in coro_group_next */
     intptr_t won;               /* CORO_RACE: the winner's result */
     coro_group *granting;       /* the next group with room granted; the last one: the root */
-    uint32_t alive, started;    /* children */
-    uint32_t granted;           /* room given to waiters who have not had their step yet */
+    coro_count alive, started;    /* children */
+    coro_count granted;           /* room given to waiters who have not had their step yet */
     uint32_t granted_until;     /* where in the run queue the last of them is */
-    uint32_t failed;            /* children, and the body, that ended with an error of their own */
-    uint32_t cancelled;         /* children that ended with -ECANCELED because they were */
+    coro_count failed;            /* children, and the body, that ended with an error of their own */
+    coro_count cancelled;         /* children that ended with -ECANCELED because they were */
     int first;                  /* the first error in time; 0: none */
     bool body_failed;           /* closed with an error that was not the group's doing */
     bool cut;                   /* a child was cut short by the group's cancellation */
     bool attention;             /* the end of a child may interest somebody: a race, waiters */
     int winner;                 /* CORO_RACE: the index of the child that won; -1: none */
-    uint32_t limit;             /* of children alive, for coro_group_wait_room; 0: none */
+    coro_count limit;             /* of children alive, for coro_group_wait_room; 0: none */
     uint8_t mode;               /* coro_mode */
 #if CORO_GROUP_ERRORS
     coro_failure errors[CORO_GROUP_ERRORS]; /* the first few failures, in time; see failed */
@@ -629,13 +678,13 @@ typedef struct coro_options {
 
 /* What coro_stats tells. */
 typedef struct coro_loop_stats {
-    uint32_t tasks;   /* alive */
-    uint32_t ready;   /* of these, can run */
-    uint32_t timers;  /* armed */
-    uint32_t held;    /* outside wakers, see coro_loop_hold */
-    uint64_t steps;   /* made so far */
-    uint64_t spawned; /* tasks started so far */
-    uint64_t parked;  /* times that the loop went to sleep */
+    coro_count tasks;   /* alive */
+    coro_count ready;   /* of these, can run */
+    coro_count timers;  /* armed */
+    coro_count held;    /* outside wakers, see coro_loop_hold */
+    coro_total steps;   /* made so far */
+    coro_total spawned; /* tasks started so far */
+    coro_total parked;  /* times that the loop went to sleep */
     size_t memory;    /* taken from the allocator or arena */
 } coro_loop_stats;
 
@@ -655,9 +704,9 @@ struct coro_loop {
     coro_task *small[16]; /* the first ring */
 #else
     coro_task *head, *tail; /* the run queue: linked by task.wait.next */
-    uint32_t count;         /* in it */
+    coro_count count;         /* in it */
 #endif
-    uint32_t alive;       /* tasks; the ring has room for all of them */
+    coro_count alive;       /* tasks; the ring has room for all of them */
     uint8_t budget;       /* options.budget */
     bool look;            /* a budget was spent: look at the outside before the next step */
     uint8_t extra;        /* CORO__CUT: end this round; CORO__FETCH: the ring is large */
@@ -669,27 +718,28 @@ struct coro_loop {
     bool deadlocked;      /* reported, cancelled from the root */
     bool virtual_clock;
     bool own_driver;      /* options gave none: ours is in use */
-    uint32_t unlooked;    /* steps since the outside was looked at */
-    uint32_t window;      /* steps between two looks at the clock */
-    uint32_t quick;       /* looks in a row that found little time gone */
+    coro_count unlooked;    /* steps since the outside was looked at */
+    coro_count window;      /* steps between two looks at the clock */
+    coro_count quick;       /* looks in a row that found little time gone */
     uint32_t random;      /* state of the shuffle; 0: off */
     uint32_t batch;       /* left of those that were ready at once, and are shuffled */
-    uint32_t held;        /* outside wakers */
+    coro_count held;        /* outside wakers */
     coro_group *granting; /* groups with room granted to waiters */
-    uint32_t generators;  /* begun and not ended */
+    coro_count generators;  /* begun and not ended */
     coro_time now;        /* when the clock was last read */
-    uint64_t steps, spawned, parked;
+    coro_total steps, spawned, parked;
 
-    uint32_t timers;      /* armed */
+    coro_count timers;      /* armed */
     coro_link due;        /* nearly due: in exact order */
+#if CORO_WHEEL_BITS
     coro_link fresh;      /* due soon, not yet sorted into due */
+#endif
 #if CORO_WHEEL_BITS
     coro__utime tick;     /* all slots up to this one are in due */
     uint64_t used[CORO__LEVELS];                      /* slots that may hold timers */
     coro_link slots[CORO__LEVELS][CORO__SLOTS];       /* later ones: in start order */
 #endif
 
-    coro_allocator allocator;
     void *free[CORO_CLASSES + 1]; /* free memory, by size; the last: what is larger */
     char *slab, *slab_end;        /* memory not yet handed out */
     void *slabs;                  /* all of them, to be given back */
@@ -700,8 +750,9 @@ struct coro_loop {
     coro_post_node *volatile posted; /* newest first */
     coro_irq *irqs;                  /* bells with a waiter */
     volatile int asleep;             /* about to park, or parked: wake it */
-    coro_driver driver;
+#if CORO_HOSTED
     int pipe[2];                     /* hosted: ends a sleep from outside; 0, 0: not made yet */
+#endif
     uintptr_t stack;                 /* of coro_loop_run: locals of coroutines are just below */
     coro_options options;
 };
@@ -719,8 +770,8 @@ struct coro_loop {
  */
 #define CORO(name)                                                                                \
     CORO__TYPES(name)                                                                             \
-    CORO__STRICT static coro_ret name(coro_task *co, struct name *my);                            \
-    CORO__UNUSED static intptr_t CORO__CAT(name, _run)(coro_task * co, coro_frame * frame)        \
+    CORO__STRICT CORO__ONE_COPY static coro_ret name(coro_task *co, struct name *my);             \
+    CORO__UNUSED static intptr_t CORO__CAT(name, _coro_run)(coro_task * co, coro_frame * frame)        \
     {                                                                                             \
         return name(co, (struct name *)(void *)frame).value;                                      \
     }                                                                                             \
@@ -730,12 +781,12 @@ struct coro_loop {
 /* CORO_DECLARE -- say that CORO_DEFINE(name) is in some file. After struct name. */
 #define CORO_DECLARE(name)                                                                        \
     CORO__TYPES(name)                                                                             \
-    CORO__STRICT extern coro_ret name(coro_task *co, struct name *my);                            \
+    CORO__STRICT CORO__ONE_COPY extern coro_ret name(coro_task *co, struct name *my);             \
     CORO__STRICT_END extern const coro_info CORO__CAT(name, _coro)
 
 /* CORO_DEFINE -- the coroutine of CORO_DECLARE(name). */
 #define CORO_DEFINE(name)                                                                         \
-    static intptr_t CORO__CAT(name, _run)(coro_task * co, coro_frame * frame)                     \
+    static intptr_t CORO__CAT(name, _coro_run)(coro_task * co, coro_frame * frame)                     \
     {                                                                                             \
         return name(co, (struct name *)(void *)frame).value;                                      \
     }                                                                                             \
@@ -752,7 +803,7 @@ struct coro_loop {
 #define CORO_BEGIN()                                                                              \
     enum { coro__in_finally = 0, CORO_BEGIN_must_come_first = CORO__COUNT };                      \
     CORO__GO_TO_LABEL()                                                                           \
-    switch (CORO__SELECT(my->CORO_FRAME_first.place & 0xffffu)) {                                 \
+    switch (CORO__SELECT((uint16_t)my->CORO_FRAME_first.place)) {                                 \
     default:                                                                                      \
         return coro__put_down(coro__no_label(co, &my->CORO_FRAME_first));                         \
     case CORO__CASE(0):
@@ -805,12 +856,12 @@ struct coro_loop {
 /* CORO_FINALLY -- CORO_FINALLY: what follows runs on every way out. Awaits here work, outside the
  * frame's own scopes; what is cancelled from further out needs coro_shield_open. */
 #define CORO_FINALLY                                                                              \
-    if (coro__has_open(co, &my->CORO_FRAME_first))                                                \
+    if (CORO_CHECK || coro__has_open(co, &my->CORO_FRAME_first))                                  \
         CORO_LEAVE();                                                                             \
-    goto coro__finally;                                                                           \
+    goto only_one_CORO_FINALLY_in_a_coroutine;                                                                           \
     CORO__IN_FINALLY                                                                              \
     case CORO__CASE(CORO__AT_FINALLY):                                                            \
-    coro__finally
+    only_one_CORO_FINALLY_in_a_coroutine
 
 /* CORO_ERR -- in FINALLY: the error that is on its way out, or 0. May be assigned. */
 #define CORO_ERR (my->CORO_FRAME_first.err)
@@ -910,6 +961,16 @@ struct coro_loop {
 #define CORO__SELECT(at) (at)
 #endif
 
+/* A function whose labels are values must be compiled once, and in one piece. */
+#if !CORO_LABELS_AS_VALUES
+#define CORO__ONE_COPY
+#elif defined __clang__
+#define CORO__ONE_COPY __attribute__((noinline))
+#else
+#define CORO__ONE_COPY                                                                            \
+    __attribute__((noinline, noclone, optimize("no-reorder-blocks-and-partition")))
+#endif
+
 #if CORO_LABELS_AS_VALUES
 /* The label's distance from the first one, biased: neither 0 nor one of the states above. */
 #define CORO__LABEL(n) CORO__CAT(coro__label_, n)
@@ -999,7 +1060,7 @@ coro__first:                                                                    
 #define CORO__CLOSE_AT(n, group)                                                                  \
     do {                                                                                          \
         intptr_t coro__v;                                                                         \
-        CORO__WAIT(n, coro_group_close(co, (group), CORO_ERR))                                    \
+        CORO__WAIT(n, coro__close(co, &my->CORO_FRAME_first, (group)))                            \
         if (coro__v < 0 && !coro__in_finally)                                                     \
             CORO_FAIL(coro__v);                                                                   \
         CORO_ERR = coro__v < 0 ? (int)coro__v : 0;                                                \
@@ -1021,7 +1082,7 @@ coro__first:                                                                    
 
 /* What CORO(name) declares besides the function. */
 #define CORO__TYPES(name)                                                                         \
-    typedef struct name CORO__CAT(name, _frame);                                                  \
+    typedef struct name CORO__CAT(name, _coro_frame);                                                  \
     CORO__STATIC_ASSERT(offsetof(struct name, CORO_FRAME_first) == 0,                             \
                         "CORO_FRAME; must be the first member of struct " #name);                 \
     struct CORO__CAT(name, _task) {                                                               \
@@ -1043,14 +1104,14 @@ coro__first:                                                                    
 #endif
 #define CORO__INFO(name)                                                                          \
     {                                                                                             \
-        CORO__CAT(name, _run), CORO__NAMES(name) sizeof(struct CORO__CAT(name, _task)),           \
+        CORO__CAT(name, _coro_run), CORO__NAMES(name) sizeof(struct CORO__CAT(name, _task)),           \
             offsetof(struct CORO__CAT(name, _task), frame)                                        \
     }
 
 /* A frame, built in place. */
 #if defined __cplusplus
 #define CORO__NEW(fn, from, ...)                                                                  \
-    CORO__CAT(fn, _frame) { .CORO_FRAME_first = {&CORO__CAT(fn, _coro), from, 0, 0}, __VA_ARGS__ }
+    CORO__CAT(fn, _coro_frame) { .CORO_FRAME_first = {&CORO__CAT(fn, _coro), from, 0, 0}, __VA_ARGS__ }
 #else
 #define CORO__NEW(fn, from, ...)                                                                  \
     (struct fn) { .CORO_FRAME_first = {&CORO__CAT(fn, _coro), from, 0, 0}, __VA_ARGS__ }
@@ -1058,6 +1119,13 @@ coro__first:                                                                    
 
 /* Inside a coroutine, and only there, these mistakes are errors: a local kept across an await, a forgotten
  * await, a frame of the wrong type, a return without a value. */
+#if CORO_CHECK && defined __clang__
+#define CORO__STRICT_SWITCH _Pragma("clang diagnostic error \"-Wswitch\"")
+#elif CORO_CHECK
+#define CORO__STRICT_SWITCH _Pragma("GCC diagnostic error \"-Woverflow\"")
+#else
+#define CORO__STRICT_SWITCH
+#endif
 #if defined __clang__ && !CORO_NO_LOCAL_CHECK
 #define CORO__STRICT                                                                              \
     _Pragma("clang diagnostic push") _Pragma("clang diagnostic error \"-Wuninitialized\"")        \
@@ -1065,7 +1133,7 @@ coro__first:                                                                    
     _Pragma("clang diagnostic error \"-Wconditional-uninitialized\"")                             \
     _Pragma("clang diagnostic error \"-Wunused-result\"")                                         \
     _Pragma("clang diagnostic error \"-Wincompatible-pointer-types\"")                            \
-    _Pragma("clang diagnostic error \"-Wreturn-type\"")                                           \
+    _Pragma("clang diagnostic error \"-Wreturn-type\"") CORO__STRICT_SWITCH                       \
     _Pragma("clang diagnostic ignored \"-Wunevaluated-expression\"")
 #define CORO__STRICT_END _Pragma("clang diagnostic pop")
 #elif defined __clang__
@@ -1078,7 +1146,8 @@ coro__first:                                                                    
     _Pragma("GCC diagnostic ignored \"-Wmissing-field-initializers\"")                            \
     _Pragma("GCC diagnostic ignored \"-Wshadow\"")
 #else
-#define CORO__STRICT_C _Pragma("GCC diagnostic error \"-Wincompatible-pointer-types\"")
+#define CORO__STRICT_C                                                                            \
+    _Pragma("GCC diagnostic error \"-Wincompatible-pointer-types\"") CORO__STRICT_SWITCH
 #endif
 #define CORO__STRICT                                                                              \
     _Pragma("GCC diagnostic push") _Pragma("GCC diagnostic error \"-Wuninitialized\"")            \
@@ -1119,6 +1188,7 @@ template <class T> struct coro__signed { enum { yes = 0 }; };
 template <> struct coro__signed<int &> { enum { yes = 1 }; };
 template <> struct coro__signed<long &> { enum { yes = 1 }; };
 template <> struct coro__signed<long long &> { enum { yes = 1 }; };
+#define CORO__OF_TYPE(type, p) (p)
 #define CORO__IS_SIGNED(lv) (coro__signed<decltype((lv))>::yes)
 #define CORO__VALUE(x) coro__value(co, &my->CORO_FRAME_first, (x))
 #define coro__of_op coro__value
@@ -1130,6 +1200,7 @@ template <> struct coro__signed<long long &> { enum { yes = 1 }; };
         unsigned char: (unsigned char)(v), short: (short)(v), unsigned short: (unsigned short)(v),\
         int: (int)(v), unsigned: (unsigned)(v), long: (long)(v), unsigned long: (unsigned long)(v),\
         long long: (long long)(v), unsigned long long: (unsigned long long)(v), default: (v))
+#define CORO__OF_TYPE(type, p) _Generic((p), type *: (p))
 #define CORO__IS_SIGNED(lv) _Generic((lv), int: 1, long: 1, long long: 1, default: 0)
 #define CORO__VALUE(x)                                                                            \
     _Generic((x), coro_op: coro__of_op, coro_ret: coro__of_ret, default: coro__of_int)(           \
@@ -1144,23 +1215,26 @@ template <> struct coro__signed<long long &> { enum { yes = 1 }; };
 #endif
 
 #define CORO__CALL(co_, frame_, fn, ...)                                                          \
-    coro__called(__extension__({                                                                  \
-        struct fn *coro__f = (frame_);                                                            \
+    coro__call_to_be_awaited_with_CORO_TRY(__extension__({                                                                  \
+        coro_task *coro__c = (co_);                                                               \
+        struct fn *coro__f = CORO__OF_TYPE(struct fn, frame_);                                    \
+        coro__no_local(coro__c, coro__f);                                                         \
         *coro__f = CORO__NEW(fn, &my->CORO_FRAME_first, __VA_ARGS__);                             \
-        CORO__ENTER(fn, co_, coro__f);                                                            \
+        CORO__ENTER(fn, coro__c, coro__f);                                                        \
     }))
 
 #define CORO__CALL_WITHIN(co_, scope_, d, frame_, fn, ...)                                        \
-    coro__called(__extension__({                                                                  \
+    coro__call_to_be_awaited_with_CORO_TRY(__extension__({                                                                  \
         coro_task *coro__c = (co_);                                                               \
-        struct fn *coro__f = (frame_);                                                            \
+        struct fn *coro__f = CORO__OF_TYPE(struct fn, frame_);                                    \
+        coro__no_local(coro__c, coro__f);                                                         \
         *coro__f = CORO__NEW(fn, &my->CORO_FRAME_first, __VA_ARGS__);                             \
         coro__timeout_open(coro__c, &coro__f->CORO_FRAME_first, (scope_), (d), __LINE__);         \
         CORO__ENTER(fn, coro__c, coro__f);                                                        \
     }))
 
 #define CORO__CALL_NEW(co_, fn, ...)                                                              \
-    coro__called(__extension__({                                                                  \
+    coro__call_to_be_awaited_with_CORO_TRY(__extension__({                                                                  \
         coro_task *coro__c = (co_);                                                               \
         coro_frame *coro__f = coro__heap_frame(coro__c, &my->CORO_FRAME_first,                    \
                                                &CORO__CAT(fn, _coro));                            \
@@ -1171,8 +1245,8 @@ template <> struct coro__signed<long long &> { enum { yes = 1 }; };
 
 #define CORO__GEN_OPEN(gen_, fn, ...)                                                             \
     __extension__({                                                                               \
-        struct CORO__CAT(fn, _gen) *coro__g = (gen_);                                             \
-        coro__gen_open(&coro__g->gen, &coro__g->frame.CORO_FRAME_first, &CORO__CAT(fn, _coro));   \
+        CORO_GEN(fn) *coro__g = CORO__OF_TYPE(CORO_GEN(fn), gen_);                                \
+        coro__gen_open(&coro__g->gen, &coro__g->frame.CORO_FRAME_first, __FILE__, __LINE__);      \
         coro__g->frame = CORO__NEW(fn, NULL, __VA_ARGS__);                                        \
         (void)0;                                                                                  \
     })
@@ -1188,8 +1262,9 @@ template <> struct coro__signed<long long &> { enum { yes = 1 }; };
 
 #define CORO__START(group_, task_, fn, ...)                                                       \
     __extension__({                                                                               \
-        CORO_TASK(fn) *coro__t = (task_);                                                         \
-        int coro__e = coro__start((group_), &coro__t->task, &CORO__CAT(fn, _coro));               \
+        CORO_TASK(fn) *coro__t = CORO__OF_TYPE(CORO_TASK(fn), task_);                             \
+        int coro__e = coro__start((group_), coro__not_alive(&coro__t->task, __FILE__, __LINE__),  \
+                                  &CORO__CAT(fn, _coro));                                         \
         if (coro__e == 0)                                                                         \
             coro__t->frame = CORO__NEW(fn, NULL, __VA_ARGS__);                                    \
         coro__e;                                                                                  \
@@ -1221,9 +1296,9 @@ enum {
     CORO__ABORTING = 2048, /* a task's: the operation was told, and will end later */
     CORO__SPAWNED = 4096,  /* a task's: memory of the loop's */
     CORO__IGNORING = 8192, /* a task's: timer.when counts refused awaits in a row */
-    CORO__FAILED = 16384,  /* an ended task's */
-    CORO__CLOSING = 32768u /* a group's: its opener waits for the children */
+    CORO__FAILED = 16384   /* an ended task's */
 };
+#define CORO__CLOSING 0x8000u /* a group's: its opener waits for the children; no int of 16 bits */
 enum { CORO__GAVE_TURN = 255 }; /* spent: in the queue by coro_sleep(co, 0), which has no effect to lose */
 enum { CORO__TO_CANCELLED = CORO__CANCELLED / CORO__EFFECTIVE, CORO__TO_WAS = CORO__WAS / CORO__REQUESTED };
 enum { CORO__CUT = 1, CORO__FETCH = 2 }; /* loop.extra */
@@ -1409,7 +1484,7 @@ CORO__MUST_USE CORO_API coro_op coro_group_close(coro_task *co, coro_group *grou
 CORO_API int coro_group_cancel(coro_group *group);
 
 /* coro_group_limit -- how many children coro_group_wait_room lets live at once; 0: any number. */
-CORO_API void coro_group_limit(coro_group *group, uint32_t limit);
+CORO_API void coro_group_limit(coro_group *group, coro_count limit);
 
 /* coro_group_wait_room -- wait until the group has room for one more child; then spawn it.
  *
@@ -1612,6 +1687,10 @@ static inline coro_op coro_local(void);
  * Functions behind the macros.
  */
 CORO__NORETURN CORO__COLD_API void coro__trap(const coro_info *info, unsigned line, const char *text);
+CORO__NORETURN CORO__COLD_API void coro__trap_at(const char *file, unsigned line, const char *name,
+                                                 const char *text);
+CORO__NORETURN CORO__COLD_API void coro__trap_alive(const char *file, int line);
+CORO__NORETURN CORO__COLD_API void coro__trap_local(const coro_task *co);
 CORO__COLD_API intptr_t coro__no_label(coro_task *co, coro_frame *frame);
 CORO__COLD_API intptr_t coro__exit(coro_task *co, coro_frame *frame, intptr_t e, bool in_finally);
 CORO__COLD_API intptr_t coro__end_slow(coro_task *co, coro_frame *frame, intptr_t v);
@@ -1631,6 +1710,7 @@ CORO_API void coro__deadline_open(coro_task *co, coro_frame *frame, coro_scope *
                                   int line);
 CORO_API void coro__shield_open(coro_task *co, coro_frame *frame, coro_scope *scope, coro_time d,
                                 int line);
+CORO_API void coro__leave(coro_task *co, coro_frame *frame);
 CORO_API void coro__group_open(coro_task *co, coro_frame *frame, coro_group *group, coro_mode mode,
                                int line);
 CORO_API void coro__context_set(coro_task *co, coro_frame *frame, coro_context *node, const void *key,
@@ -1638,11 +1718,16 @@ CORO_API void coro__context_set(coro_task *co, coro_frame *frame, coro_context *
 CORO_API coro_frame *coro__heap_frame(coro_task *co, coro_frame *from, const coro_info *info);
 CORO_API coro_frame *coro__heap_caller(coro_frame *frame);
 CORO_API coro_ret coro__heap_call(coro_task *co, coro_frame *frame);
-CORO_API void coro__gen_open(coro_gen *gen, coro_frame *frame, const coro_info *info);
+CORO_API void coro__gen_open(coro_gen *gen, coro_frame *frame, const char *file, int line);
 CORO__MUST_USE CORO_API coro_ret coro__gen_next(coro_task *co, coro_frame *from, coro_gen *gen);
 CORO__MUST_USE CORO_API coro_ret coro__gen_close(coro_task *co, coro_frame *from, coro_gen *gen);
 CORO_API int coro__yield(coro_task *co, coro_frame *frame);
 CORO_API int coro__yielded(coro_task *co);
+
+static inline unsigned coro__line(const coro_frame *frame)
+{
+    return (unsigned)(frame->place >> 16);
+}
 
 static inline coro_ret coro__put_down(intptr_t v)
 {
@@ -1679,7 +1764,7 @@ static inline intptr_t coro__of_int(coro_task *co, coro_frame *frame, intptr_t v
     return coro__no_special(v);
 }
 
-CORO__MUST_USE static inline coro_ret coro__called(coro_ret ret)
+CORO__MUST_USE static inline coro_ret coro__call_to_be_awaited_with_CORO_TRY(coro_ret ret)
 {
     return ret;
 }
@@ -1709,9 +1794,10 @@ static inline coro_ret coro__again(coro_task *co, coro_frame *frame, intptr_t v)
 #if CORO_LABELS_AS_VALUES
 static inline unsigned coro__label_state(ptrdiff_t distance)
 {
-    if (distance < -0x7fff || distance >= (ptrdiff_t)CORO__ENDED - 0x8000)
+    int32_t d = (int32_t)distance;
+    if (d < -0x7fff || d >= (int32_t)CORO__ENDED - 0x8000)
         coro__trap(NULL, 0, "CORO_LABELS_AS_VALUES: this coroutine has more than 32 KiB of code");
-    return (unsigned)(distance + 0x8000);
+    return (unsigned)(d + 0x8000);
 }
 
 static inline bool coro__at_label(const coro_frame *frame)
@@ -1721,20 +1807,53 @@ static inline bool coro__at_label(const coro_frame *frame)
 
 static inline ptrdiff_t coro__label_of(const coro_frame *frame)
 {
-    return (ptrdiff_t)(frame->place & 0xffffu) - 0x8000;
+    return (ptrdiff_t)((int32_t)(frame->place & 0xffffu) - 0x8000);
 }
 #endif
-
-static inline void coro__timeout_open(coro_task *co, coro_frame *frame, coro_scope *scope, coro_time d,
-                                      int line)
-{
-    coro__deadline_open(co, frame, scope, coro__from_now(co, d), line);
-}
 
 static inline bool coro__has_open(const coro_task *co, const coro_frame *frame)
 {
     const coro_scope *s = (const coro_scope *)(const void *)co->core.inner;
     return s && s->frame == frame;
+}
+
+static inline bool coro_is_local(const coro_task *co, const void *p)
+{
+#if CORO_STACK_CHECK
+    return co->loop->stack - (uintptr_t)p < CORO__STACK_WINDOW;
+#else
+    (void)co;
+    (void)p;
+    return false;
+#endif
+}
+
+/* What outlives the step must not be a local variable of it. */
+static inline void coro__no_local(const coro_task *co, const void *p)
+{
+    if (CORO__UNLIKELY(coro_is_local(co, p)))
+        coro__trap_local(co);
+}
+
+static inline coro_task *coro__not_alive(coro_task *task, const char *file, int line)
+{
+    if (CORO__UNLIKELY(task->core.flags & CORO__OPEN))
+        coro__trap_alive(file, line);
+    return task;
+}
+
+/* CORO_CLOSE: what this frame has open inside of the group is closed with it. */
+CORO__MUST_USE static inline coro_op coro__close(coro_task *co, coro_frame *frame, coro_group *group)
+{
+    if (coro__has_open(co, frame))
+        coro__leave(co, frame);
+    return coro_group_close(co, group, frame->err);
+}
+
+static inline void coro__timeout_open(coro_task *co, coro_frame *frame, coro_scope *scope, coro_time d,
+                                      int line)
+{
+    coro__deadline_open(co, frame, scope, coro__from_now(co, d), line);
 }
 
 static inline coro_ret coro__end(coro_task *co, coro_frame *frame, intptr_t v)
@@ -1797,17 +1916,6 @@ CORO__MUST_USE static inline coro_op coro_local(void)
     return coro__op(CORO__LOCAL);
 }
 
-static inline bool coro_is_local(const coro_task *co, const void *p)
-{
-#if CORO_STACK_CHECK
-    return co->loop->stack - (uintptr_t)p < 0x10000u;
-#else
-    (void)co;
-    (void)p;
-    return false;
-#endif
-}
-
 /* ================================================================================================
  * >>impl -- nothing from here on is needed to use the library.
  */
@@ -1825,6 +1933,11 @@ static inline bool coro_is_local(const coro_task *co, const void *p)
 #endif
 #endif
 
+#if CORO_TEXTS
+#define CORO__T(text) text
+#else
+#define CORO__T(text) ""
+#endif
 #define CORO__COLD_PRIVATE CORO__COLD CORO__UNUSED static
 
 #if defined __cplusplus
@@ -1980,29 +2093,29 @@ static inline const coro_sink *coro__stderr(void)
     return &sink;
 }
 
-/* coro__trap -- a mistake that cannot be survived: say where and what to do, and end. */
-CORO__COLD_API void coro__trap(const coro_info *info, unsigned line, const char *text)
+/* A mistake that cannot be survived: say where and what to do, and end. */
+CORO__COLD_API void coro__trap_at(const char *file, unsigned line, const char *name, const char *text)
 {
 #if defined CORO_TRAP
-    CORO_TRAP(CORO_NAMES && info ? info->file : "?", line, CORO_NAMES && info ? info->name : "?", text);
-#else
+    CORO_TRAP(file, line, name, text);
+#elif CORO_TEXTS
     coro__text t;
     t.sink = coro__stderr();
     t.used = 0;
-#if CORO_NAMES
-    coro__say(&t, info ? info->file : "coro.h");
-#endif
+    coro__say(&t, file);
     coro__say(&t, ":");
     coro__say_number(&t, line);
     coro__say(&t, ": ");
-#if CORO_NAMES
-    coro__say(&t, info ? info->name : "coro");
+    coro__say(&t, name);
     coro__say(&t, ": ");
-#endif
     coro__say(&t, text);
     coro__say(&t, "\n");
     coro__flush(&t);
 #endif
+    (void)file;
+    (void)line;
+    (void)name;
+    (void)text;
 #if CORO_HOSTED
     abort();
 #else
@@ -2010,10 +2123,32 @@ CORO__COLD_API void coro__trap(const coro_info *info, unsigned line, const char 
 #endif
 }
 
-/* A mistake of the code that task runs now. */
-CORO__COLD_PRIVATE void coro__blame(const coro_task *co, const char *text)
+CORO__COLD_API void coro__trap(const coro_info *info, unsigned line, const char *text)
 {
-    coro__trap(co && co->leaf ? co->leaf->info : NULL, co && co->leaf ? co->leaf->place >> 16 : 0, text);
+#if CORO_NAMES
+    coro__trap_at(info ? info->file : "coro.h", line, info ? info->name : "coro", text);
+#else
+    (void)info;
+    coro__trap_at("", line, "", text);
+#endif
+}
+
+CORO__COLD_API void coro__trap_alive(const char *file, int line)
+{
+    coro__trap_at(file, (unsigned)line, "coro_start",
+                  CORO__T("a task in this storage is alive; or the storage was not zeroed at first"));
+}
+
+/* A mistake of the code that task runs now. */
+CORO__NORETURN CORO__COLD_PRIVATE void coro__blame(const coro_task *co, const char *text)
+{
+    coro__trap(co && co->leaf ? co->leaf->info : NULL, co && co->leaf ? coro__line(co->leaf) : 0, text);
+}
+
+CORO__COLD_API void coro__trap_local(const coro_task *co)
+{
+    coro__blame(co, CORO__T("an operation was given the address of a local variable, which will be gone "
+                            "when it ends: make it a member of the frame"));
 }
 
 /* A mistake that is answered with an error: CORO_DEBUG says it aloud. */
@@ -2023,7 +2158,7 @@ CORO__COLD_PRIVATE int coro__warn(const coro_task *co, const char *text, int err
     coro__text t;
     t.sink = &co->loop->options.report;
     t.used = 0;
-    coro__say_place(&t, co->leaf->info, co->leaf->place >> 16);
+    coro__say_place(&t, co->leaf->info, coro__line(co->leaf));
     coro__say(&t, ": ");
     coro__say(&t, text);
     coro__say(&t, "\n");
@@ -2091,7 +2226,7 @@ static inline coro_time coro__after(coro_time now, coro_time d)
 static inline coro_time coro__read_clock(coro_loop *loop)
 {
     if (!loop->virtual_clock)
-        loop->now = loop->driver.now(loop->driver.arg);
+        loop->now = loop->options.driver.now(loop->options.driver.arg);
 #if CORO_TIME_BITS == 32
     loop->now -= loop->now == CORO_FOREVER;
 #endif
@@ -2136,9 +2271,9 @@ static inline int coro__level_of(coro__utime differing)
 }
 #endif
 
+#if CORO_WHEEL_BITS
 static inline void coro__timer_place(coro_loop *loop, coro_timer *timer)
 {
-#if CORO_WHEEL_BITS
     coro__utime tick = coro__tick_of(timer->when);
     if (tick > loop->tick) {
         int level = coro__level_of(tick ^ loop->tick);
@@ -2147,9 +2282,18 @@ static inline void coro__timer_place(coro_loop *loop, coro_timer *timer)
         coro__insert_before(&loop->slots[level][slot], &timer->link);
         return;
     }
-#endif
     coro__insert_before(&loop->fresh, &timer->link);
 }
+#else
+/* One sorted list; of equal deadlines the older comes first. */
+static inline void coro__timer_place(coro_loop *loop, coro_timer *timer)
+{
+    coro_link *at = loop->due.prev;
+    while (at != &loop->due && coro__before(timer->when, coro__timer_of(at)->when))
+        at = at->prev;
+    coro__insert_before(at->next, &timer->link);
+}
+#endif
 
 static inline void coro__timer_arm(coro_loop *loop, coro_core *core, coro_time when)
 {
@@ -2167,6 +2311,7 @@ static inline void coro__timer_disarm(coro_loop *loop, coro_core *core)
     coro__unlink(&core->timer.link);
 }
 
+#if CORO_WHEEL_BITS
 /* Move all of `from` to the end of `to`. */
 static inline void coro__splice(coro_link *to, coro_link *from)
 {
@@ -2234,8 +2379,8 @@ static inline void coro__sort_into(coro_link *sorted, coro_link *list)
             at = at->prev;
         coro__insert_before(at->next, n);
         /* a task that will soon run, and end: its first line and its last */
-        CORO__PREFETCH((const char *)n - offsetof(coro_task, core));
-        CORO__PREFETCH((const char *)n + sizeof(coro_core) + sizeof(coro_frame));
+        CORO__PREFETCH((void *)((uintptr_t)n - offsetof(coro_task, core)));
+        CORO__PREFETCH((void *)((uintptr_t)n + sizeof(coro_core) + sizeof(coro_frame)));
     }
     coro__list_init(list);
 }
@@ -2245,6 +2390,13 @@ static inline void coro__settle(coro_loop *loop)
     if (loop->fresh.next != &loop->fresh)
         coro__sort_into(&loop->due, &loop->fresh);
 }
+
+#else
+static inline void coro__settle(coro_loop *loop)
+{
+    (void)loop;
+}
+#endif
 
 #if CORO_WHEEL_BITS
 /* The first slot at or after the tick that may hold timers: its level, or -1; *start: its first tick. */
@@ -2381,7 +2533,7 @@ static inline void coro__ready(coro_loop *loop, coro_task *task)
     loop->ready[loop->tail++ & loop->mask] = task;
 }
 
-static inline uint32_t coro__ready_count(const coro_loop *loop)
+static inline coro_count coro__ready_count(const coro_loop *loop)
 {
     return loop->tail - loop->head;
 }
@@ -2444,7 +2596,7 @@ static inline void coro__ready(coro_loop *loop, coro_task *task)
     loop->tail = task;
 }
 
-static inline uint32_t coro__ready_count(const coro_loop *loop)
+static inline coro_count coro__ready_count(const coro_loop *loop)
 {
     return loop->count;
 }
@@ -2486,7 +2638,7 @@ static inline size_t coro__round(size_t size)
 
 static inline void *coro__take(coro_loop *loop, size_t size)
 {
-    void *memory = loop->allocator.alloc ? loop->allocator.alloc(loop->allocator.arg, size) : NULL;
+    void *memory = loop->options.allocator.alloc ? loop->options.allocator.alloc(loop->options.allocator.arg, size) : NULL;
     if (memory)
         loop->memory += size;
     return memory;
@@ -2495,7 +2647,7 @@ static inline void *coro__take(coro_loop *loop, size_t size)
 static inline void coro__give(coro_loop *loop, void *memory, size_t size)
 {
     loop->memory -= size;
-    loop->allocator.free(loop->allocator.arg, memory, size);
+    loop->options.allocator.free(loop->options.allocator.arg, memory, size);
 }
 
 /* Cut from the slab; a new one, when it is used up. */
@@ -2514,7 +2666,7 @@ CORO__COLD_PRIVATE void *coro__cut_new(coro_loop *loop, size_t size)
     loop->slabs = slab;
     loop->slab = (char *)slab + head + size;
     loop->slab_end = (char *)slab + want;
-    if (loop->slab_size < 65536)
+    if (loop->slab_size < 32768)
         loop->slab_size *= 2;
     return (char *)slab + head;
 }
@@ -2546,6 +2698,7 @@ CORO__COLD_PRIVATE void *coro__large(coro_loop *loop, size_t size)
 
 CORO_API void *coro_loop_alloc(coro_loop *loop, size_t size)
 {
+#if CORO_CLASSES
     size_t rounded = coro__round(size), c = rounded / CORO_GRAIN - 1;
     coro__piece *piece;
     if (c >= CORO_CLASSES)
@@ -2555,13 +2708,19 @@ CORO_API void *coro_loop_alloc(coro_loop *loop, size_t size)
         return coro__cut(loop, rounded);
     loop->free[c] = piece->next;
     return piece;
+#else
+    return coro__large(loop, coro__round(size));
+#endif
 }
 
 CORO_API void coro_loop_free(coro_loop *loop, void *memory, size_t size)
 {
     size_t rounded = coro__round(size), c = rounded / CORO_GRAIN - 1;
     coro__piece *piece = (coro__piece *)memory;
-    if (c >= CORO_CLASSES) {
+#if CORO_CLASSES
+    if (c >= CORO_CLASSES)
+#endif
+    {
         if (!loop->arena) {
             coro__give(loop, memory, rounded);
             return;
@@ -2586,6 +2745,7 @@ static inline void coro__say_task(coro__text *t, const coro_task *task)
 /* "coro: task 3 worker <what>, at worker main.c:12" */
 CORO__COLD_PRIVATE void coro__report(coro_loop *loop, const coro_task *task, const char *what)
 {
+#if CORO_TEXTS
     coro__text t;
     t.sink = &loop->options.report;
     t.used = 0;
@@ -2595,10 +2755,15 @@ CORO__COLD_PRIVATE void coro__report(coro_loop *loop, const coro_task *task, con
     coro__say(&t, what);
     if (task && task->leaf) {
         coro__say(&t, ", at ");
-        coro__say_place(&t, task->leaf->info, task->leaf->place >> 16);
+        coro__say_place(&t, task->leaf->info, coro__line(task->leaf));
     }
     coro__say(&t, "\n");
     coro__flush(&t);
+#else
+    (void)loop;
+    (void)task;
+    (void)what;
+#endif
 }
 
 /* An error that no caller and no group will see. */
@@ -2726,7 +2891,7 @@ static inline void coro__refused(coro_task *task)
         task->core.timer.when = 0;
     }
     if (++task->core.timer.when == 1000)
-        coro__report(task->loop, task, " ignores its cancellation: 1000 awaits have failed in a row");
+        coro__report(task->loop, task, CORO__T(" ignores its cancellation: 1000 awaits have failed in a row"));
 }
 
 static inline coro_abort coro__abort_never(coro_task *task, coro_waitq *queue)
@@ -2743,7 +2908,7 @@ static inline coro_abort coro__abort_sleep(coro_task *task, coro_waitq *queue)
     return CORO_ABORT_DONE;
 }
 
-CORO__WAITS(sleep, "sleep", coro__abort_sleep)
+CORO__WAITS(sleep, CORO__T("sleep"), coro__abort_sleep)
 
 CORO_API coro_op coro__sleep(coro_task *co, coro_time d)
 {
@@ -2772,8 +2937,9 @@ CORO_API coro_op coro_sleep_until(coro_task *co, coro_time t)
     return coro__op(CORO__PENDING);
 }
 
-CORO_API coro_op coro_within(coro_task *co, coro_time d, coro_op op)
+CORO_API coro_op coro_within(coro_task *co, coro_time d, coro_op op_for_a_call_there_is_coro_call_within)
 {
+    coro_op op = op_for_a_call_there_is_coro_call_within;
     coro_loop *loop = co->loop;
     coro_time when;
     if (op.value != CORO__PENDING || d == CORO_FOREVER || !co->waiting)
@@ -3014,11 +3180,12 @@ static inline void coro__scope_enter(coro_task *co, coro_frame *frame, coro_scop
                                      int line)
 {
     coro_core *core = &scope->core;
+    coro__no_local(co, scope);
     if (CORO__UNLIKELY(core->flags & CORO__OPEN))
-        coro__trap(frame->info, (unsigned)line, "this scope or group is open already: close it first");
+        coro__trap(frame->info, (unsigned)line, CORO__T("this scope or group is open already: close it first"));
     core->flags = (uint16_t)(CORO__OPEN | (co->core.flags & CORO__CANCELLED) / CORO__TO_CANCELLED);
     core->kind = (uint8_t)kind;
-    core->index = (uint32_t)line;
+    core->index = (coro_count)line;
     scope->frame = frame;
     scope->task = co;
     coro__chain_push(co, core);
@@ -3138,9 +3305,9 @@ static inline bool coro__is_innermost(const coro_task *co, const coro_core *core
 static inline int coro__may_close(coro_task *co, coro_scope *scope)
 {
     if (scope->task != co)
-        return coro__warn(co, "closes a scope or group of another task's", -EPERM);
+        return coro__warn(co, CORO__T("closes a scope or group of another task's"), -EPERM);
     if (!coro__is_innermost(co, &scope->core))
-        return coro__warn(co, "closes a scope or group while one inside it is open", -EBUSY);
+        return coro__warn(co, CORO__T("closes a scope or group while one inside it is open"), -EBUSY);
     return 0;
 }
 
@@ -3152,7 +3319,7 @@ CORO__COLD_PRIVATE int coro__scope_close_slow(coro_task *co, coro_scope *scope, 
         return rc;
     }
     if (scope->core.kind != CORO__SCOPE && scope->core.kind != CORO__CONTEXT)
-        return coro__warn(co, "closes a group as a scope: coro_group_close waits for its tasks", -EBUSY);
+        return coro__warn(co, CORO__T("closes a group as a scope: coro_group_close waits for its tasks"), -EBUSY);
     e = coro__may_close(co, scope);
     return e ? e : (int)coro__scope_verdict(co, scope, rc);
 }
@@ -3189,7 +3356,7 @@ CORO_API int coro_scope_deadline(coro_scope *scope, coro_time t)
 
 CORO_API void coro_scope_shield(coro_scope *scope, bool on)
 {
-    uint16_t flags = (uint16_t)((scope->core.flags & ~CORO__SHIELD) | (on ? CORO__SHIELD : 0));
+    uint16_t flags = (uint16_t)((scope->core.flags & (uint16_t)~CORO__SHIELD) | (on ? CORO__SHIELD : 0));
     if (flags == scope->core.flags)
         return;
     scope->core.flags = flags;
@@ -3233,7 +3400,8 @@ CORO_API coro_time coro_deadline(const coro_task *co)
 CORO_API void coro__context_set(coro_task *co, coro_frame *frame, coro_context *node, const void *key,
                                 void *value, int line)
 {
-    coro__scope_open(co, frame, &node->scope, CORO__CONTEXT, line);
+    if (!(node->scope.core.flags & CORO__OPEN) || node->scope.frame != frame) /* else it is changed */
+        coro__scope_open(co, frame, &node->scope, CORO__CONTEXT, line);
     node->key = key;
     node->value = value;
 }
@@ -3250,7 +3418,7 @@ CORO_API void *coro_context_get(const coro_task *co, const void *key)
 /* --- leaving a frame ------------------------------------------------------------------------------ */
 
 /* On the way to FINALLY: close the frame's scopes, down to its innermost open group. */
-static inline void coro__leave(coro_task *co, coro_frame *frame)
+CORO_API void coro__leave(coro_task *co, coro_frame *frame)
 {
     coro_core *core = co->core.inner;
     while (core && core != &co->core && ((coro_scope *)(void *)core)->frame == frame) {
@@ -3290,9 +3458,9 @@ CORO__COLD_API intptr_t coro__no_label(coro_task *co, coro_frame *frame)
         return frame->info->run(co, frame);
     }
     if (at == CORO__ENDED)
-        coro__trap(frame->info, frame->place >> 16, "this coroutine has ended: it cannot be resumed");
-    coro__trap(frame->info, frame->place >> 16,
-               "this await is inside a switch of yours and cannot be resumed: use if/else, or CORO_LABELS_AS_VALUES");
+        coro__trap(frame->info, coro__line(frame), CORO__T("this coroutine has ended: it cannot be resumed"));
+    coro__trap(frame->info, coro__line(frame),
+               CORO__T("this await is inside a switch of yours and cannot be resumed: use if/else, or CORO_LABELS_AS_VALUES"));
 }
 
 static intptr_t coro__gen_ended(coro_task *co, coro_gen *gen, intptr_t v);
@@ -3304,7 +3472,7 @@ CORO__COLD_API intptr_t coro__end_slow(coro_task *co, coro_frame *frame, intptr_
         coro_scope *s = (coro_scope *)(void *)co->core.inner;
         if (s->core.kind == CORO__GROUP)
             coro__trap(frame->info, (unsigned)s->core.index,
-                       "the group opened here is open at the end of its frame: CORO_FINALLY: CORO_CLOSE(&group);");
+                       CORO__T("the group opened here is open at the end of its frame: CORO_FINALLY: CORO_CLOSE(&group);"));
         if (s->core.kind == CORO__GENERATOR)
             v = coro__gen_ended(co, (coro_gen *)(void *)s, v);
         else
@@ -3376,10 +3544,11 @@ CORO_API coro_ret coro__heap_call(coro_task *co, coro_frame *frame)
  *                        |  `------next--------'                   |
  *                        `---CORO_END---> CLOSED <----CORO_END-----'
  */
-CORO_API void coro__gen_open(coro_gen *gen, coro_frame *frame, const coro_info *info)
+CORO_API void coro__gen_open(coro_gen *gen, coro_frame *frame, const char *file, int line)
 {
     if (gen->state != CORO__GEN_CLOSED && gen->state != CORO__GEN_FRESH)
-        coro__trap(info, 0, "this generator is open already: coro_gen_close it first");
+        coro__trap_at(file, (unsigned)line, "coro_gen_open",
+                      CORO__T("this generator is open already: coro_gen_close it first"));
     gen->state = CORO__GEN_FRESH;
     gen->scope.frame = frame;
     gen->scope.core.flags = 0;
@@ -3389,7 +3558,7 @@ static inline coro_ret coro__gen_run(coro_task *co, coro_frame *from, coro_gen *
 {
     coro_frame *frame = gen->scope.frame;
     gen->state = (uint8_t)state;
-    coro__scope_open(co, frame, &gen->scope, CORO__GENERATOR, (int)(from->place >> 16));
+    coro__scope_open(co, frame, &gen->scope, CORO__GENERATOR, (int)coro__line(from));
     frame->caller = from;
     return coro__enter(co, frame);
 }
@@ -3441,14 +3610,14 @@ CORO_API int coro__yield(coro_task *co, coro_frame *frame)
         if (core->kind != CORO__GENERATOR || ((coro_scope *)(void *)core)->frame != frame)
             continue;
         if (core != co->core.inner)
-            coro__trap(frame->info, frame->place >> 16,
-                       "CORO_YIELD with a scope, group or context open: close it before, open it after");
+            coro__trap(frame->info, coro__line(frame),
+                       CORO__T("CORO_YIELD with a scope, group or context open: close it before, open it after"));
         if (((coro_gen *)(void *)core)->state == CORO__GEN_CLOSING)
             return -EPIPE;
         coro__gen_remove(co, (coro_gen *)(void *)core, CORO__GEN_YIELDED);
         return 0;
     }
-    return coro__warn(co, "CORO_YIELD outside a generator's own body", -EPERM);
+    return coro__warn(co, CORO__T("CORO_YIELD outside a generator's own body"), -EPERM);
 }
 
 CORO_API int coro__yielded(coro_task *co)
@@ -3462,7 +3631,7 @@ CORO_API int coro__yielded(coro_task *co)
  *                                  `--> ended: joiners woken, group told, memory freed
  */
 CORO__COLD_PRIVATE void coro__group_failed(coro_group *group, const coro_info *info,
-                                                 uint32_t index, int error)
+                                                 coro_count index, int error)
 {
 #if CORO_GROUP_ERRORS
     if (group->failed < CORO_GROUP_ERRORS) {
@@ -3559,8 +3728,9 @@ static inline void coro__forget_done(coro_group *group, coro_task *task);
 
 CORO_API int coro__start(coro_group *group, coro_task *task, const coro_info *info)
 {
-    if (CORO__UNLIKELY(task->core.flags & CORO__OPEN))
-        coro__trap(info, 0, "coro_start: a task in this storage is alive; or the storage was not zeroed");
+    if (CORO_STACK_CHECK && group->loop && group->loop->running &&
+        group->loop->stack - (uintptr_t)task < CORO__STACK_WINDOW)
+        coro__trap(info, 0, CORO__T("coro_start: the task is a local variable: make it a member of the frame"));
     if (task->core.outer == &group->scope.core && (group->done || group->done_out))
         coro__forget_done(group, task); /* it ended here before, and coro_group_next has not told */
     if (CORO__UNLIKELY(!(group->scope.core.flags & CORO__OPEN) || !coro__reserve(group->loop))) {
@@ -3607,7 +3777,11 @@ CORO_API coro_status coro__task_status(const coro_task *task)
 
 static inline int coro__as_int(intptr_t v)
 {
-    return v > INT32_MAX && sizeof(int) < sizeof v ? INT32_MAX : (int)v;
+#if INTPTR_MAX > INT_MAX
+    if (v > INT_MAX)
+        return INT_MAX;
+#endif
+    return (int)v;
 }
 
 CORO_API int coro__task_result(const coro_task *task)
@@ -3631,7 +3805,7 @@ static inline coro_abort coro__abort_join(coro_task *task, coro_waitq *queue)
     return CORO_ABORT_DONE;
 }
 
-CORO__WAITS(join, "join", coro__abort_join)
+CORO__WAITS(join, CORO__T("join"), coro__abort_join)
 
 /* What a joiner reads: -ECANCELED always means the one who waits. */
 static inline intptr_t coro__joined(const coro_task *task)
@@ -3670,12 +3844,13 @@ CORO__COLD_PRIVATE void coro__wake_joiners(coro_task *task)
 }
 
 /* How a task ended that did not end well. */
-CORO__COLD_PRIVATE void coro__task_failed(coro_loop *loop, coro_task *task, const coro_info *info, bool seen)
+CORO__COLD_PRIVATE void coro__task_failed(coro_loop *loop, coro_task *task, const coro_info *info,
+                                          uint16_t flags, bool seen)
 {
     coro_group *group = coro__group_of(task);
     if (task->core.flags & CORO__CANCELLED) {
         group->cancelled++;
-        group->cut |= (group->scope.core.flags & CORO__EFFECTIVE) != 0;
+        group->cut |= (group->scope.core.flags & CORO__EFFECTIVE) && !(flags & CORO__REQUESTED);
         return;
     }
     coro__group_failed(group, info, task->core.index, (int)task->result);
@@ -3708,7 +3883,7 @@ CORO__COLD_PRIVATE void coro__task_end_slow(coro_loop *loop, coro_task *task, co
     if (task->joiner)
         coro__wake_joiners(task);
     if (task->result < 0)
-        coro__task_failed(loop, task, info, seen);
+        coro__task_failed(loop, task, info, flags, seen);
     if (group->attention)
         coro__group_tell(group, task, !(flags & CORO__SPAWNED));
     if (task == loop->main) /* what is left ends with it */
@@ -3741,7 +3916,7 @@ static void coro__task_end(coro_loop *loop, coro_task *task, coro_frame *root, i
 
 /* --- groups ---------------------------------------------------------------------------------------- */
 
-CORO__WAITS(close, "group close", coro__abort_never)
+CORO__WAITS(close, CORO__T("group close"), coro__abort_never)
 
 CORO_API void coro__group_open(coro_task *co, coro_frame *frame, coro_group *group, coro_mode mode, int line)
 {
@@ -3850,7 +4025,7 @@ CORO_API coro_op coro_group_close(coro_task *co, coro_group *group, intptr_t rc)
     return coro__suspend_aside(co, coro__waits_close(), rc);
 }
 
-CORO_API void coro_group_limit(coro_group *group, uint32_t limit)
+CORO_API void coro_group_limit(coro_group *group, coro_count limit)
 {
     group->limit = limit;
     if (group->room.head)
@@ -3905,7 +4080,7 @@ CORO__COLD_PRIVATE void coro__grants_review(coro_loop *loop)
 
 CORO_API coro_op coro_group_wait_room(coro_task *co, coro_group *group)
 {
-    static const coro_ops ops = {"room in a group", NULL, NULL};
+    static const coro_ops ops = {CORO__T("room in a group"), NULL, NULL};
     if (coro_cancelled(co))
         return coro_refuse(co);
     if (!(group->scope.core.flags & CORO__OPEN))
@@ -3960,7 +4135,7 @@ static inline void coro__forget_done(coro_group *group, coro_task *task)
 
 CORO_API coro_op coro_group_next(coro_task *co, coro_group *group, int *index)
 {
-    static const coro_ops ops = {"the next child of a group", NULL, NULL};
+    static const coro_ops ops = {CORO__T("the next child of a group"), NULL, NULL};
     coro_task *task;
     if (coro_is_local(co, index))
         return coro_local();
@@ -4010,8 +4185,8 @@ static inline void coro__group_ended(coro_group *group)
 
 static inline void coro__wake_loop(coro_loop *loop)
 {
-    if (CORO__LOAD(&loop->asleep) && coro__set(&loop->asleep, 0) && loop->driver.wake)
-        loop->driver.wake(loop->driver.arg);
+    if (CORO__LOAD(&loop->asleep) && coro__set(&loop->asleep, 0) && loop->options.driver.wake)
+        loop->options.driver.wake(loop->options.driver.arg);
 }
 
 /* The mark of a node that is being posted; never followed. */
@@ -4098,11 +4273,12 @@ static inline coro_abort coro__abort_irq(coro_task *task, coro_waitq *queue)
     return CORO_ABORT_DONE;
 }
 
-CORO__WAITS(irq, "interrupt", coro__abort_irq)
+CORO__WAITS(irq, CORO__T("interrupt"), coro__abort_irq)
 
 CORO_API coro_op coro_irq_wait(coro_task *co, coro_irq *irq)
 {
     coro_irq_count rings = (coro_irq_count)(CORO__LOAD(&irq->raised) - irq->seen);
+    coro__no_local(co, irq);
     if (coro_cancelled(co))
         return coro_refuse(co);
     if (irq->waiter)
@@ -4125,7 +4301,7 @@ CORO_API void coro_loop_hold(coro_loop *loop)
 
 CORO_API void coro_loop_release(coro_loop *loop)
 {
-    loop->held--;
+    loop->held -= loop->held > 0;
 }
 
 /* --- the hosted driver: POSIX clock, pselect, and a pipe that ends its sleep ----------------------- */
@@ -4248,8 +4424,7 @@ static inline bool coro__step_on(coro_loop *loop, coro_task *task, coro_frame *f
             }
             return false;
         } else if (v == CORO__LOCAL) {
-            coro__blame(task, "an operation was given the address of a local variable, which will be "
-                              "gone when it ends: make it a member of the frame");
+            coro__trap_local(task);
         } /* else CORO__AGAIN */
         v = frame->info->run(task, frame);
     }
@@ -4261,19 +4436,10 @@ static inline bool coro__step(coro_loop *loop, coro_task *task)
     return coro__step_on(loop, task, frame, frame->info->run(task, frame));
 }
 
-/* A step with somebody looking. */
-CORO__COLD_PRIVATE void coro__watched_step(coro_loop *loop, coro_task *task)
+CORO__COLD_PRIVATE void coro__slow_step(coro_loop *loop, const coro_info *info, unsigned line, coro_time took)
 {
-    coro_time limit = loop->options.slow_step, start = limit ? coro__read_clock(loop) : 0;
-    const coro_info *info = task->leaf->info;
-    unsigned line = task->leaf->place >> 16;
-    coro_time took;
+#if CORO_TEXTS
     coro__text t;
-    coro__event(loop, CORO_EVENT_RESUME, task);
-    if (!coro__step(loop, task))
-        coro__event(loop, CORO_EVENT_SUSPEND, task);
-    if (!limit || (took = coro__minus(coro__read_clock(loop), start)) <= limit)
-        return;
     t.sink = &loop->options.report;
     t.used = 0;
     coro__say(&t, "coro: a step took ");
@@ -4282,6 +4448,26 @@ CORO__COLD_PRIVATE void coro__watched_step(coro_loop *loop, coro_task *task)
     coro__say_place(&t, info, line);
     coro__say(&t, ": nothing else ran meanwhile\n");
     coro__flush(&t);
+#else
+    (void)loop;
+    (void)info;
+    (void)line;
+    (void)took;
+#endif
+}
+
+/* A step with somebody looking. */
+CORO__COLD_PRIVATE void coro__watched_step(coro_loop *loop, coro_task *task)
+{
+    coro_time limit = loop->options.slow_step, start = limit ? coro__read_clock(loop) : 0;
+    const coro_info *info = task->leaf->info;
+    unsigned line = coro__line(task->leaf);
+    coro_time took;
+    coro__event(loop, CORO_EVENT_RESUME, task);
+    if (!coro__step_on(loop, task, task->leaf, task->leaf->info->run(task, task->leaf)))
+        coro__event(loop, CORO_EVENT_SUSPEND, task);
+    if (limit && (took = coro__read_clock(loop) - start) > limit)
+        coro__slow_step(loop, info, line, took);
 }
 
 static inline coro_task *coro__next_ready(coro_loop *loop)
@@ -4304,8 +4490,8 @@ static inline uint32_t coro__steps(coro_loop *loop, uint32_t n)
 /* What a step touches: the end of the task, and the frame, which follows it. (Not a function: gcc takes
  * one that only prefetches for one that does nothing.) */
 #define CORO__FETCH_TASK(task)                                                                    \
-    CORO__PREFETCH((const char *)(task) + offsetof(coro_task, core.flags));                       \
-    CORO__PREFETCH((const char *)(task) + sizeof(coro_task) + sizeof(coro_frame))
+    CORO__PREFETCH((void *)((uintptr_t)(task) + offsetof(coro_task, core.flags)));                \
+    CORO__PREFETCH((void *)((uintptr_t)(task) + sizeof(coro_task) + sizeof(coro_frame)))
 #define CORO__RELOAD() (mask = loop->mask, ready = loop->ready)
 #define CORO__NEXT_READY() (loop->head = ++made, ready[(made - 1) & mask])
     uint32_t made = loop->head, end = made + n, mask = loop->mask; /* made: counted from there */
@@ -4375,12 +4561,12 @@ CORO__COLD_PRIVATE uint32_t coro__special_steps(coro_loop *loop, uint32_t n)
  * tasks run, up to CORO_STEPS. Else every step, until many in a row took next to no time: then ever
  * fewer, so that a fast turn does not cost a reading of the clock, and a slow one does not hide a
  * deadline. */
-static inline uint32_t coro__quota(const coro_loop *loop)
+static inline coro_count coro__quota(const coro_loop *loop)
 {
     return loop->timers && !loop->virtual_clock ? loop->window : CORO_STEPS;
 }
 
-static inline void coro__look_at_clock(coro_loop *loop, uint32_t made)
+static inline void coro__look_at_clock(coro_loop *loop, coro_count made)
 {
     coro_time before = loop->now;
     if (!loop->timers)
@@ -4398,8 +4584,8 @@ static inline void coro__look_at_clock(coro_loop *loop, uint32_t made)
 
 static inline void coro__park(coro_loop *loop, coro_time until)
 {
-    if (loop->driver.park)
-        loop->driver.park(loop->driver.arg, loop, until);
+    if (loop->options.driver.park)
+        loop->options.driver.park(loop->options.driver.arg, loop, until);
 }
 
 /* Take in all that has happened outside. Results before deadlines: what has come has come. */
@@ -4408,7 +4594,7 @@ static inline void coro__look(coro_loop *loop)
     loop->look = false;
     loop->unlooked = 0;
     if (!loop->own_driver) /* a time of the driver's own clock, which virtual time is not */
-        coro__park(loop, loop->virtual_clock && loop->driver.now ? loop->driver.now(loop->driver.arg) : loop->now);
+        coro__park(loop, loop->virtual_clock && loop->options.driver.now ? loop->options.driver.now(loop->options.driver.arg) : loop->now);
     coro__collect(loop);
     (void)coro__read_clock(loop);
     coro__fire(loop);
@@ -4467,7 +4653,7 @@ CORO__COLD_PRIVATE bool coro__deadlock(coro_loop *loop)
     if (loop->deadlocked)
         return false;
     loop->deadlocked = true;
-    coro__report(loop, NULL, "deadlock: nothing can wake these tasks");
+    coro__report(loop, NULL, CORO__T("deadlock: nothing can wake these tasks"));
     coro_dump(loop, NULL);
     (void)coro__request(&loop->root.scope.core, false);
     return true;
@@ -4530,14 +4716,19 @@ CORO__COLD_PRIVATE void coro__abandon(coro_loop *loop)
     }
 }
 
+/* Locals of what the loop calls lie below the frame of this. */
+CORO__COLD_PRIVATE void coro__mark_stack(coro_loop *loop)
+{
+    loop->stack = (uintptr_t)__builtin_frame_address(0);
+}
+
 CORO_API int coro_loop_run(coro_loop *loop)
 {
-    char here;
     int rc = 0;
     if (loop->running)
         return -EDEADLK;
     loop->running = true;
-    loop->stack = (uintptr_t)&here;
+    coro__mark_stack(loop);
     (void)coro__read_clock(loop);
     for (;;) {
         coro_time until;
@@ -4556,8 +4747,10 @@ CORO_API int coro_loop_run(coro_loop *loop)
             break;
         }
     }
-    if (loop->deadlocked)
+    if (loop->deadlocked) {
         rc = -EDEADLK;
+        loop->root.scope.core.flags = CORO__OPEN; /* no longer cancelled: it may be used again */
+    }
     loop->deadlocked = false;
     loop->stopped = false;
     loop->running = false;
@@ -4566,12 +4759,11 @@ CORO_API int coro_loop_run(coro_loop *loop)
 
 CORO_API int coro_loop_step(coro_loop *loop)
 {
-    char here;
-    uint32_t n = coro__ready_count(loop);
+    coro_count n = coro__ready_count(loop);
     if (loop->running)
         return -EDEADLK;
     loop->running = true;
-    loop->stack = (uintptr_t)&here;
+    coro__mark_stack(loop);
     (void)coro__set(&loop->asleep, 0);
     coro__look(loop);
     n = coro__ready_count(loop);
@@ -4603,9 +4795,9 @@ CORO_API void coro_loop_stop(coro_loop *loop)
 
 CORO_API void coro_loop_drive(coro_loop *loop, const coro_driver *driver)
 {
-    if (loop->driver.fini)
-        loop->driver.fini(loop->driver.arg);
-    loop->driver = *driver;
+    if (loop->options.driver.fini)
+        loop->options.driver.fini(loop->options.driver.arg);
+    loop->options.driver = *driver;
     loop->own_driver = false;
 }
 
@@ -4619,23 +4811,21 @@ static inline int coro__configure(coro_loop *loop, const coro_options *options)
     loop->budget = o->budget ? o->budget : CORO_BUDGET;
     if (!o->report.put)
         o->report = *coro__stderr();
-    loop->driver = o->driver;
-    loop->allocator = o->allocator;
 #if CORO_HOSTED
     if (!o->driver.park) {
         coro_driver posix = {coro__posix_now, coro__posix_park, coro__posix_wake, coro__posix_fini, NULL};
         posix.arg = loop;
-        loop->driver = posix;
+        loop->options.driver = posix;
         loop->own_driver = true;
     }
     if (!o->allocator.alloc && !o->arena) {
-        loop->allocator.alloc = coro__malloc;
-        loop->allocator.free = coro__free;
+        loop->options.allocator.alloc = coro__malloc;
+        loop->options.allocator.free = coro__free;
     }
     if (CORO_DEBUG && !o->slow_step && !loop->virtual_clock)
         o->slow_step = CORO_MS(100);
 #endif
-    if (!loop->driver.now && !loop->virtual_clock)
+    if (!loop->options.driver.now && !loop->virtual_clock)
         return -ENOSYS;
     if (o->ready && (!o->ready_size || (o->ready_size & (o->ready_size - 1))))
         return -EINVAL;
@@ -4652,7 +4842,9 @@ CORO_API int coro_loop_init(coro_loop *loop, const coro_options *options)
     if (e)
         return e;
     coro__list_init(&loop->due);
+#if CORO_WHEEL_BITS
     coro__list_init(&loop->fresh);
+#endif
 #if CORO_RING
     loop->ready = loop->options.ready ? loop->options.ready : loop->small;
     loop->mask = (loop->options.ready ? loop->options.ready_size : 16) - 1;
@@ -4695,11 +4887,11 @@ CORO_API int coro_loop_fini(coro_loop *loop)
         return -EBUSY;
 #if CORO_DEBUG
     if (loop->generators)
-        coro__report(loop, NULL, "a generator was begun and never ended: coro_gen_close it");
+        coro__report(loop, NULL, CORO__T("a generator was begun and never ended: coro_gen_close it"));
 #endif
-    if (loop->driver.fini)
-        loop->driver.fini(loop->driver.arg);
-    loop->driver.fini = NULL;
+    if (loop->options.driver.fini)
+        loop->options.driver.fini(loop->options.driver.arg);
+    loop->options.driver.fini = NULL;
 #if CORO_RING
     if (loop->ready && loop->ready != loop->small && loop->ready != loop->options.ready)
         coro_loop_free(loop, loop->ready, (loop->mask + 1) * sizeof *loop->ready);
@@ -4712,7 +4904,7 @@ CORO_API int coro_loop_fini(coro_loop *loop)
     for (c = 0; c <= CORO_CLASSES; c++)
         loop->free[c] = NULL;
     loop->slab = loop->slab_end = NULL;
-    loop->allocator.alloc = NULL;
+    loop->options.allocator.alloc = NULL;
     loop->root.scope.core.flags = 0; /* nothing can be spawned any more */
     return 0;
 }
@@ -4770,7 +4962,7 @@ static inline void coro__dump_task(coro__text *t, const coro_task *task, int dep
     for (frame = task->leaf; frame; frame = frame->caller) {
         coro__say(t, "\n");
         coro__indent(t, depth + 2);
-        coro__say_place(t, frame->info, frame->place >> 16);
+        coro__say_place(t, frame->info, coro__line(frame));
         if (!(frame->place & 0xffffu))
             coro__say(t, " (not begun)");
     }
@@ -4785,7 +4977,7 @@ static inline void coro__dump_group(coro__text *t, const coro_group *group, int 
     coro__say(t, modes[group->mode]);
     if (group->scope.frame) {
         coro__say(t, " of ");
-        coro__say_place(t, group->scope.frame->info, group->scope.core.index);
+        coro__say_place(t, group->scope.frame->info, (unsigned)group->scope.core.index);
     }
     coro__say(t, ": ");
     coro__say_number(t, group->alive);
@@ -4799,6 +4991,7 @@ static inline void coro__dump_group(coro__text *t, const coro_group *group, int 
 
 CORO_API void coro_dump(coro_loop *loop, const coro_sink *sink)
 {
+#if CORO_TEXTS
     coro_core *core = &loop->root.scope.core;
     int depth = 0;
     coro__text t;
@@ -4811,6 +5004,10 @@ CORO_API void coro_dump(coro_loop *loop, const coro_sink *sink)
             coro__dump_group(&t, (coro_group *)(void *)core, depth);
     }
     coro__flush(&t);
+#else
+    (void)loop;
+    (void)sink;
+#endif
 }
 
 CORO_API coro_loop_stats coro_stats(const coro_loop *loop)
@@ -4832,19 +5029,19 @@ static inline const char *coro__verify_task(const coro_task *task)
 {
     const coro_core *core, *inside = NULL;
     if (!(task->core.flags & CORO__OPEN))
-        return "a task in a group has ended";
+        return CORO__T("a task in a group has ended");
     if (task->sibling.next->prev != &task->sibling)
-        return "a sibling ring is broken";
+        return CORO__T("a sibling ring is broken");
     if (coro_cancelled(task) != ((coro__innermost(task)->flags & CORO__EFFECTIVE) != 0))
-        return "a task's copy of its innermost scope's state is stale";
+        return CORO__T("a task's copy of its innermost scope's state is stale");
     for (core = coro__innermost(task); core->kind != CORO__TASK; inside = core, core = core->outer) {
         if (!(core->flags & CORO__OPEN))
-            return "a closed scope is in a chain";
+            return CORO__T("a closed scope is in a chain");
         if (inside && core->inner != inside)
-            return "a chain is broken";
+            return CORO__T("a chain is broken");
     }
     if (task->waiting && task->waiting->head && task->wait.next->prev != &task->wait)
-        return "a wait queue is broken";
+        return CORO__T("a wait queue is broken");
     return NULL;
 }
 
@@ -4858,9 +5055,9 @@ CORO_API const char *coro_verify(coro_loop *loop)
         timers += (core->flags & CORO__ARMED) != 0;
         if (((core->flags & CORO__EFFECTIVE) != 0) !=
             ((core->flags & CORO__REQUESTED) || coro__from_outside(core)))
-            return "a core's effective state is stale";
+            return CORO__T("a core's effective state is stale");
         if ((core->flags & CORO__ARMED) && core->timer.link.next->prev != &core->timer.link)
-            return "a timer list is broken";
+            return CORO__T("a timer list is broken");
         if (core->kind != CORO__TASK)
             continue;
         tasks++;
@@ -4870,13 +5067,13 @@ CORO_API const char *coro_verify(coro_loop *loop)
             return wrong;
     }
     if (tasks != loop->alive)
-        return "tasks are missing from the tree";
+        return CORO__T("tasks are missing from the tree");
     if (timers != loop->timers)
-        return "timers are missing from the wheel";
+        return CORO__T("timers are missing from the wheel");
     if (waiting + coro__ready_count(loop) > tasks)
-        return "a task is in the run queue and waits as well";
+        return CORO__T("a task is in the run queue and waits as well");
     if (!loop->running && waiting + coro__ready_count(loop) != tasks)
-        return "a task neither waits nor is ready";
+        return CORO__T("a task neither waits nor is ready");
     return NULL;
 }
 

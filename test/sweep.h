@@ -1,4 +1,4 @@
-/* sweep.h -- run a scenario to its end; then again and again, hurting it in another place each time.
+/* sweep.h -- run a scenario to its end; then again and again, hurting it somewhere else each time.
  *
  *   struct shop { CORO_FRAME; struct sweep_guard guard; coro_group g; };
  *   CORO(shop) { ... sweep_enter(&my->guard); ... CORO_FINALLY: sweep_leave(&my->guard); ... }
@@ -6,17 +6,17 @@
  *
  *   TEST(a_shop_closes_whatever_happens)
  *   {
- *       static const struct sweep_scenario s = {&shop_main, 5, false, shop_reset, shop_check, NULL};
+ *       static const struct sweep_scenario s = {&shop_main, 5, false, NULL, shop_check, NULL};
  *       sweep(&s);
  *   }
  *
  * Each kind of trouble strikes at place 1, 2, 3 ... until a run ends before it is reached: that one
- * has to give what the untroubled run gave. All of it is done once for each row of sweep_passes: under
- * coro_loop_run and coro_loop_step, in order and shuffled, with a large budget and with none.
+ * has to give what the untroubled run gave. All of it is done once for each row of sweep_passes:
+ * under coro_loop_run and coro_loop_step, in order and shuffled, with a large budget and with none.
  *
  * After each run the world has to be empty: every task has ended, every frame that was entered has
- * been left exactly once, the allocator has everything back, nothing was reported, and main's result
- * is the one that such trouble may cause. From the strike on coro_verify looks on at every step.
+ * been left exactly once, the allocator has everything back, nothing was reported, and main's
+ * result is one that such trouble may cause. From the strike on coro_verify looks on at every step.
  *
  * A failure names the run. SWEEP=1 prints each run before it is made, for those that die or hang.
  */
@@ -38,11 +38,11 @@
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || \
     __has_feature(memory_sanitizer)
 #define SWEEP_SANITIZED 1
-#endif
-#endif
+#endif /* __has_feature(...) */
+#endif /* __SANITIZE_ADDRESS__ || __SANITIZE_THREAD__ */
 #ifndef SWEEP_SANITIZED
 #define SWEEP_SANITIZED 0
-#endif
+#endif /* SWEEP_SANITIZED */
 
 #define SWEEP_LIVE  128         /* tasks of a scenario alive at once, at most */
 #define SWEEP_TIMES 512         /* different times at which a scenario's tasks run, at most */
@@ -51,15 +51,15 @@
 #define SWEEP_ARENA (1 << 20)   /* room for any scenario */
 #define SWEEP_PIECE 512         /* by which the arena grows */
 
-/* Bytes to put into a frame that is spawned, or called with coro_call_new: so large that it does not
- * come from a slab. Then each of them is an allocation of its own, which can be made to fail. */
+/* Bytes to put into a frame that is spawned, or called with coro_call_new: so large that it does
+ * not come from a slab. Then each is an allocation of its own, which can be made to fail. */
 #define SWEEP_BULK (CORO_CLASSES * CORO_GRAIN)
 
 /* What goes wrong. */
 enum sweep_kind {
     SWEEP_NOTHING,
     SWEEP_CANCEL,       /* the main task is cancelled before the n-th step of any task */
-    SWEEP_EXPIRE,       /* the deadline of the scope around it is moved to now, before the n-th step */
+    SWEEP_EXPIRE,       /* the deadline of the scope around it becomes now, before the n-th step */
     SWEEP_DEADLINE,     /* that deadline is the n-th time at which anything ran, or just after it */
     SWEEP_ALLOC,        /* the n-th allocation fails */
     SWEEP_MEMORY,       /* it and all later ones fail */
@@ -153,7 +153,7 @@ static inline void sweep_check_eq(long long got, long long want, const char *got
                   want, sweep_context);
 }
 
-/* ---- saying which run died --------------------------------------------------------------- */
+/* ---- saying which run died ------------------------------------------------------------------- */
 
 static inline void sweep_tell(void)
 {
@@ -197,7 +197,7 @@ static inline void sweep_watch_for_death(void)
 #endif /* SWEEP_SANITIZED */
 }
 
-/* ---- what scenarios use -------------------------------------------------------------------- */
+/* ---- what scenarios use ---------------------------------------------------------------------- */
 
 /* In a frame: entered once, left once. */
 struct sweep_guard {
@@ -250,7 +250,7 @@ static inline void sweep_leave(struct sweep_guard *guard)
         return rc == 0 ? &task->task : NULL;                                                \
     }
 
-/* ---- one run ------------------------------------------------------------------------------- */
+/* ---- one run --------------------------------------------------------------------------------- */
 
 static inline void sweep_verify(struct sweep_run *run)
 {
@@ -492,11 +492,11 @@ static inline void sweep_one(struct sweep_run *run)
     free(storage);
 }
 
-/* ---- the sweep ----------------------------------------------------------------------------- */
+/* ---- the sweep ------------------------------------------------------------------------------- */
 
 /* Make the run in which this kind of trouble strikes there. Was the place reached? */
-static inline bool sweep_strike(const struct sweep_run *clean, enum sweep_kind kind, int at, int pick,
-                                bool struck)
+static inline bool sweep_strike(const struct sweep_run *clean, enum sweep_kind kind, int at,
+                                int pick, bool struck)
 {
     static struct sweep_run run;
     memset(&run, 0, sizeof run);

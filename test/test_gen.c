@@ -1001,7 +1001,7 @@ static void run_opening_twice(void *arg)
 
 TEST(opening_a_generator_that_was_begun_traps) /* A17 B11 */
 {
-    CHECK_TRAP(run_opening_twice, NULL, "source: this generator is open already");
+    CHECK_TRAP(run_opening_twice, NULL, "this generator is open already");
 }
 
 #if CORO_DEBUG

@@ -1,6 +1,6 @@
-/* Programs made up at random: a tree of tasks that sleep, call, spawn, open groups, scopes, timeouts and
- * shields, race, join, fail, and cancel each other. Whatever they do, everything that was opened must
- * be closed, what was begun must end, and the world must be empty afterwards.
+/* Programs made up at random: a tree of tasks that sleep, call, spawn, open groups, scopes,
+ * timeouts and shields, race, join, fail, and cancel each other. Whatever they do, everything that
+ * was opened must be closed, what was begun must end, and the world must be empty afterwards.
  *
  * A seed is a program and a schedule. SEED=n repeats one: SEED=17 tests programs_made_up
  */
@@ -43,8 +43,9 @@ static bool one_in(uint32_t n)
 /* Often the same one, so that many things happen at one time. */
 static coro_time some_time(void)
 {
-    static const coro_time times[] = {0, CORO_US(1), CORO_US(50), CORO_MS(1), CORO_MS(1), CORO_MS(2),
-                                      CORO_MS(7), CORO_S(1)};
+    static const coro_time times[] = {
+        0, CORO_US(1), CORO_US(50), CORO_MS(1), CORO_MS(1), CORO_MS(2), CORO_MS(7), CORO_S(1),
+    };
     return times[below(sizeof times / sizeof *times)];
 }
 
@@ -54,7 +55,7 @@ static int some_error(void)
     return errors[below(sizeof errors / sizeof *errors)];
 }
 
-/* ---- small things to do -------------------------------------------------------------------------- */
+/* ---- small things to do ---------------------------------------------------------------------- */
 
 static coro_op rest(coro_task *co)
 {
@@ -166,7 +167,7 @@ CORO_FINALLY:
     CORO_END(my->depth + 1);
 }
 
-/* ---- nodes, families of nodes, and nodes under a limit --------------------------------------------- */
+/* ---- nodes, families of nodes, and nodes under a limit --------------------------------------- */
 
 static const char key_place = 0;  /* of the context: who set it last */
 
@@ -274,7 +275,8 @@ CORO_DEFINE(random_node)
         else if (my->what == 6)
             CORO_AWAIT(my->rc, coro_call(co, &my->deep, deep, .depth = (int)below(20)));
         else if (my->what == 7 && my->around.family && my->around.family->own[0])
-            CORO_AWAIT(my->rc, coro_within(co, some_time(), coro_join(co, my->around.family->own[0])));
+            CORO_AWAIT(my->rc, coro_within(co, some_time(),
+                                           coro_join(co, my->around.family->own[0])));
         else if (my->what == 8)
             meddle(co, &my->around);
         else if (my->what == 9)
@@ -383,7 +385,7 @@ CORO_FINALLY:
     CORO_END(my->rc);
 }
 
-/* ---- programs ------------------------------------------------------------------------------------------ */
+/* ---- programs -------------------------------------------------------------------------------- */
 
 struct random_program {
     CORO_FRAME;

@@ -1,5 +1,5 @@
-/* A million of everything, on a C stack of 64 KB: nothing is recursive, nothing takes quadratic time
- * (which the harness's limit of 5 s would end). */
+/* A million of everything, on a C stack of 64 KB: nothing is recursive, nothing takes quadratic
+ * time (which the harness's limit of 5 s would end). */
 #include "coro.h"
 #include "test.h"
 
@@ -14,11 +14,11 @@
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || \
     __has_feature(memory_sanitizer)
 #define SANITIZED 1
-#endif
-#endif
+#endif /* __has_feature(...) */
+#endif /* __SANITIZE_ADDRESS__ || __SANITIZE_THREAD__ */
 #ifndef SANITIZED
 #define SANITIZED 0
-#endif
+#endif /* SANITIZED */
 
 #define STACK (64 * 1024)
 
@@ -60,7 +60,7 @@ static uint32_t next_random(uint32_t *state)
     return *state >> 8;
 }
 
-/* ---- many waiters ------------------------------------------------------------------------------------ */
+/* ---- many waiters ---------------------------------------------------------------------------- */
 
 static coro_waitq waiting;
 static int woken, refused, late;
@@ -76,13 +76,13 @@ static coro_op wait_in_queue(coro_task *co)
 struct waiter {
     CORO_FRAME;
     int n, got;
-    coro_time limit;    /* 0: none */
+    coro_time limit;
 };
 
 CORO(waiter)
 {
     CORO_BEGIN();
-    CORO_AWAIT(my->got, my->limit ? coro_within(co, my->limit, wait_in_queue(co)) : wait_in_queue(co));
+    CORO_AWAIT(my->got, coro_within(co, my->limit, wait_in_queue(co)));
     if (my->got == 7)
         CHECK_EQ(my->n, woken); /* first come, first served */
     woken += my->got == 7;
@@ -104,7 +104,7 @@ CORO(crowd)
     coro_group_open(co, &my->g, CORO_COLLECT);
     for (int i = 0; i < my->n; i++)
         coro_spawn(&my->g, waiter, .n = i,
-                   .limit = my->limit ? CORO_US(1 + (long long)i * 7919 % my->n) : 0);
+                   .limit = my->limit ? CORO_US(1 + i * 7919LL % my->n) : CORO_FOREVER);
     CORO_TRY(coro_sleep(co, 0));
     CHECK(coro_verify(coro_loop_of(co)) == NULL);
     while (my->wake && waiting.head)
@@ -155,7 +155,7 @@ TEST(waiters_leave_the_middle_of_a_long_queue_at_once)
     on_a_small_stack(expire_waiters);
 }
 
-/* ---- scopes in scopes ------------------------------------------------------------------------------------ */
+/* ---- scopes in scopes ------------------------------------------------------------------------ */
 
 static coro_scope *make_scopes(int n)
 {
@@ -204,7 +204,7 @@ struct nest_at_once {
     int n, rc;
 };
 
-/* All expire at one moment, and the frame leaves through all of them: the outermost has caused it. */
+/* All expire at one moment, and the frame leaves through all: the outermost has caused it. */
 CORO(nest_at_once)
 {
     CORO_BEGIN();
@@ -293,7 +293,7 @@ TEST(nested_scopes_are_cancelled_from_either_end)
     on_a_small_stack(cancel_nested_scopes);
 }
 
-/* ---- groups in groups --------------------------------------------------------------------------------------- */
+/* ---- groups in groups ------------------------------------------------------------------------ */
 
 static int levels, levels_ended;
 static bool deepest_fails;
@@ -365,7 +365,7 @@ TEST(failure_travels_up_through_nested_groups)
     on_a_small_stack(fail_levels);
 }
 
-/* ---- chains ----------------------------------------------------------------------------------------------------- */
+/* ---- chains ---------------------------------------------------------------------------------- */
 
 static int links_run;
 
@@ -501,7 +501,7 @@ TEST(deep_chain_of_calls_returns_without_a_deep_stack)
     on_a_small_stack(run_deep_calls);
 }
 
-/* ---- many sleepers ------------------------------------------------------------------------------------------------ */
+/* ---- many sleepers --------------------------------------------------------------------------- */
 
 static int sleepers_woken;
 static coro_time last_woken;
@@ -563,7 +563,8 @@ TEST(million_sleepers_wake_in_order_and_on_time)
 
 static void cancel_sleepers(void)
 {
-    int n = many(300000), cancelled = coro_run_with(in_virtual_time(), dormitory, .n = n, .cancel_at = 20);
+    int n = many(300000);
+    int cancelled = coro_run_with(in_virtual_time(), dormitory, .n = n, .cancel_at = 20);
     CHECK(cancelled > n / 100 && cancelled < n);
 }
 

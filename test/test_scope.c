@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- the stage -------------------------------------------------------------------------------- */
+/* ---- the stage ------------------------------------------------------------------------------ */
 
 static char trace[4096];    /* what has happened, in order */
 static char reported[4096]; /* what the loop had to say */
@@ -224,7 +224,7 @@ CORO(passer)
     CORO_END(my->rc);
 }
 
-/* ---- a cancelled scope is a state --------------------------------------------------------------- */
+/* ---- a cancelled scope is a state ----------------------------------------------------------- */
 
 SCENE(level)
 {
@@ -307,7 +307,7 @@ TEST(ignoring_a_cancellation_a_thousand_times_is_reported_once) /* decision 1 */
 #if CORO_NAMES
     CHECK_CONTAINS(reported, "stubborn");
     CHECK_CONTAINS(reported, "test_scope.c:");
-#endif
+#endif /* CORO_NAMES */
     at = strstr(reported, "ignores");
     CHECK(strstr(at + 1, "ignores") == NULL);
 }
@@ -331,7 +331,7 @@ TEST(many_cancellations_that_are_heeded_are_not_reported_as_ignored) /* decision
     CHECK_EQ(RUN(polling), 0);
 }
 
-/* ---- what has happened, and what has not -------------------------------------------------------- */
+/* ---- what has happened, and what has not ---------------------------------------------------- */
 
 SCENE_WITH(refused, struct gate gate; int index;)
 {
@@ -503,7 +503,7 @@ SCENE(mark_only)
 TEST(cancelling_runs_none_of_the_target_and_does_not_wait) /* C05 */
 {
     CHECK_EQ(RUN(mark_only), 0);
-    CHECK_STR(trace, "< > t1:canceled t0:canceled "); /* in the order in which they were told (F13) */
+    CHECK_STR(trace, "< > t1:canceled t0:canceled "); /* in the order of telling: F13 */
 }
 
 SCENE(too_late)
@@ -689,7 +689,7 @@ TEST(a_cancellation_that_no_await_has_met_ends_with_its_scope) /* C10, C23 */
     CHECK_EQ(RUN(unmet), 0);
 }
 
-/* ---- nesting --------------------------------------------------------------------------------------- */
+/* ---- nesting -------------------------------------------------------------------------------- */
 
 SCENE(passing)
 {
@@ -728,6 +728,39 @@ SCENE(own_error)
 TEST(a_scope_that_was_not_cancelled_absorbs_no_ecanceled) /* C11, L09 */
 {
     CHECK_EQ(RUN(own_error), 0);
+}
+
+struct forger {
+    CORO_FRAME;
+    int result;
+};
+CORO(forger)
+{
+    CORO_BEGIN();
+    CORO_END(my->result);
+}
+
+SCENE_WITH(forged, CORO_TASK(forger) w;)
+{
+    CORO_BEGIN();
+    coro_group_open(co, &my->g, CORO_COLLECT);
+    coro_start(&my->g, &my->w, forger, .result = -ECANCELED);
+    EXPECT(coro_join(co, &my->w), -ECHILD); /* -ECANCELED would be of this task (decision 14) */
+    CHECK_EQ(coro_task_status(&my->w), CORO_FAILED);
+    coro_start(&my->g, &my->w, forger, .result = -ECANCELED);
+    coro_task_cancel(&my->w);
+    EXPECT(coro_join(co, &my->w), -ECHILD);
+    CHECK_EQ(coro_task_status(&my->w), CORO_CANCELLED);
+    EXPECT(coro_group_close(co, &my->g, 0), 0);
+    CHECK_EQ(my->g.failed, 1);
+    CHECK_EQ(my->g.cancelled, 1);
+    check_alone(co);
+    CORO_END(0);
+}
+
+TEST(ecanceled_of_a_task_that_nobody_cancelled_is_a_failure) /* L09, decision 5 */
+{
+    CHECK_EQ(RUN(forged), 0);
 }
 
 SCENE(both)
@@ -958,7 +991,7 @@ TEST(children_see_the_scopes_of_where_their_group_was_opened) /* C18 */
     CHECK_STR(trace, "inside:canceled outside too:ok outside:ok ");
 }
 
-/* ---- presets, misuse ------------------------------------------------------------------------------- */
+/* ---- presets, misuse ------------------------------------------------------------------------ */
 
 SCENE(presets)
 {
@@ -1087,7 +1120,7 @@ TEST(opening_an_open_scope_or_group_traps) /* C20 */
 #if CORO_NAMES
     how = 4;
     CHECK_TRAP(run_open_twice, &how, "test_scope.c:");
-#endif
+#endif /* CORO_NAMES */
 }
 
 struct trespasser {
@@ -1191,7 +1224,7 @@ TEST(closing_a_scope_around_an_open_one_is_refused_without_effect) /* C21 */
     CHECK_EQ(ran(coro_run_with(virtual_time(), misnested)), 0);
 }
 
-/* ---- frames close what they have opened ------------------------------------------------------------ */
+/* ---- frames close what they have opened ----------------------------------------------------- */
 
 struct leaver {
     CORO_FRAME;
@@ -1316,7 +1349,7 @@ TEST(the_end_of_a_frame_closes_the_scopes_it_has_left_open) /* design 3.5 */
     CHECK_EQ(RUN(forgot), 0);
 }
 
-/* ---- what can be read afterwards -------------------------------------------------------------------- */
+/* ---- what can be read afterwards ------------------------------------------------------------ */
 
 SCENE(flags)
 {
@@ -1393,7 +1426,7 @@ TEST(an_error_met_while_unwinding_replaces_the_cancellation) /* C24 */
     CHECK_STR(trace, "unwinding:canceled ");
 }
 
-/* ---- the tree ----------------------------------------------------------------------------------------- */
+/* ---- the tree ------------------------------------------------------------------------------- */
 
 struct branch {
     CORO_FRAME;
@@ -1425,7 +1458,7 @@ SCENE_WITH(tree, CORO_TASK(branch) w[2];)
     CHECK_EQ(coro_stats(coro_loop_of(co)).tasks, 8);
     cancel_events = 0;
     coro_group_cancel(&my->g);
-    CHECK_EQ(cancel_events, 8); /* everybody once, this task and those that wait to close included */
+    CHECK_EQ(cancel_events, 8); /* everybody once, this task included, and who waits to close */
     CHECK_EQ(coro_stats(coro_loop_of(co)).ready, 5);
     CHECK_SOUND(co);
     EXPECT(coro_group_close(co, &my->g, 0), 0);
@@ -1559,7 +1592,7 @@ TEST(closing_a_cancelled_scope_frees_the_context_values_inside_from_it) /* C28, 
     CHECK_EQ(RUN(cut_out), 0);
 }
 
-/* ---- operations that take their time ----------------------------------------------------------------- */
+/* ---- operations that take their time -------------------------------------------------------- */
 
 SCENE_WITH(unwilling, struct gate gate; CORO_TASK(passer) p;)
 {
@@ -1612,7 +1645,7 @@ SCENE_WITH(slow_abort, struct gate gate; CORO_TASK(passer) p;)
     CHECK(coro_complete(&my->p.task, -ECANCELED)); /* at last */
     CHECK(!coro_complete(&my->p.task, 5));         /* once */
     CHECK(my->gate.queue.head == NULL);
-    EXPECT(coro_group_close(co, &my->g, 0), -ECANCELED);
+    EXPECT(coro_group_close(co, &my->g, -ECANCELED), -ECANCELED);
     CHECK_EQ(coro_scope_close(co, &my->a, my->rc), 0);
     check_alone(co);
     CORO_END(0);
@@ -1624,7 +1657,7 @@ TEST(a_slow_abort_is_begun_once_and_waited_for) /* C30 */
     CHECK_STR(trace, "p:canceled p:canceled ");
 }
 
-/* The scope of the operation is lifted while the abort runs: it may begin again for the next one. */
+/* The operation ends of itself while the abort runs. The next one is asked anew. */
 SCENE_WITH(second_abort, struct gate gate; CORO_TASK(passer) p;)
 {
     CORO_BEGIN();
@@ -1681,7 +1714,7 @@ TEST(the_first_cause_of_a_cancellation_stays) /* C31, T16, decision 6 */
     CHECK_EQ(RUN(first_cause), 0);
 }
 
-/* ---- asking ------------------------------------------------------------------------------------------- */
+/* ---- asking --------------------------------------------------------------------------------- */
 
 SCENE(asking)
 {
@@ -1815,7 +1848,7 @@ TEST(a_cancelled_close_of_a_group_still_waits_for_its_children) /* C35, decision
     CHECK_STR(trace, "cleanup:ok unshielded:canceled closed ");
 }
 
-/* ---- hooks that come back ------------------------------------------------------------------------------ */
+/* ---- hooks that come back ------------------------------------------------------------------- */
 
 /* A permit that is handed on: who leaves the queue lets the next one through. */
 static void hand_on(coro_task *task, coro_waitq *queue)
@@ -2013,7 +2046,7 @@ TEST(cleanup_runs_once_innermost_first_on_every_way_out) /* C40 */
     CHECK_EQ(RUN(layers), 0);
 }
 
-/* ---- depth --------------------------------------------------------------------------------------------- */
+/* ---- depth ---------------------------------------------------------------------------------- */
 
 enum { DEEP = 20000 };
 static coro_scope nest[DEEP];
@@ -2041,7 +2074,7 @@ TEST(twenty_thousand_nested_scopes_are_cancelled_without_a_deep_stack) /* L15, d
     CHECK_EQ(RUN(deep), 0);
 }
 
-/* ---- the sweep: cancel at every moment ----------------------------------------------------------------- */
+/* ---- the sweep: cancel at every moment ------------------------------------------------------ */
 
 /* What the victim has taken and must give back, whenever it is cancelled. */
 static int held;
@@ -2125,7 +2158,8 @@ TEST(a_cancellation_at_any_moment_leaves_nothing_behind) /* the sweep */
     for (i = 0; i < 14 * 4; i++) {
         trace[0] = 0;
         held = 0;
-        CHECK_EQ(RUN(sweep, .at = CORO_MS(i / 4), .turns = i / 2 % 2, .whole_group = i % 2 == 1), 0);
+        CHECK_EQ(RUN(sweep, .at = CORO_MS(i / 4), .turns = i / 2 % 2, .whole_group = i % 2 == 1),
+                 0);
         CHECK_EQ(held, 0);
         CHECK(strcmp(trace, "victim:canceled ") == 0 || strcmp(trace, "victim:ok ") == 0);
         ok += strcmp(trace, "victim:ok ") == 0;

@@ -1136,6 +1136,7 @@ TEST(tasks_have_the_names_of_their_coroutines_and_rising_numbers)
     CHECK_EQ(RUN(tells_names), 0);
 }
 
+#if CORO_NAMES
 static void note_event(void *arg, coro_event event, coro_task *task)
 {
     static const char *const names[] = {"spawn ", "resume ", "suspend ", "cancel ", "end "};
@@ -1161,7 +1162,6 @@ CORO_FINALLY:
     CORO_END(0);
 }
 
-#if CORO_NAMES
 TEST(events_of_a_tasks_life_come_in_order_and_know_its_name)
 {
     static const coro_options watched = {

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- the stage -------------------------------------------------------------------------------- */
+/* ---- the stage ------------------------------------------------------------------------------ */
 
 static char trace[4096]; /* what has happened, in order */
 static int blocks;       /* of memory that the loop has */
@@ -235,7 +235,7 @@ static void let_one_pass(struct gate *g)
     CHECK(coro_complete(g->queue.head, g->passed));
 }
 
-/* ---- sleeping ------------------------------------------------------------------------------------ */
+/* ---- sleeping ------------------------------------------------------------------------------- */
 
 SCENE(order)
 {
@@ -250,7 +250,7 @@ SCENE(order)
     coro_spawn(&my->g, sleeper, .name = "0", .d = 0);
     EXPECT(coro_sleep(co, CORO_MS(15)), 0);
     CHECK_EQ(coro_now(co), CORO_MS(15));
-    coro_spawn(&my->g, sleeper, .name = "20c", .d = CORO_MS(5)); /* the same moment, later started */
+    coro_spawn(&my->g, sleeper, .name = "20c", .d = CORO_MS(5)); /* for the same moment, later */
     coro_spawn(&my->g, sleeper, .name = "19.999", .d = CORO_MS(5) - 1);
     EXPECT(coro_group_close(co, &my->g, 0), 0);
     CHECK_EQ(coro_now(co), CORO_S(3600));
@@ -335,7 +335,7 @@ TEST(a_cancelled_sleep_leaves_no_timer) /* T29 */
     CHECK_STR(trace, "t:canceled u:canceled ");
 }
 
-/* ---- never is a long time ------------------------------------------------------------------------- */
+/* ---- never is a long time ------------------------------------------------------------------- */
 
 SCENE(huge)
 {
@@ -433,7 +433,7 @@ TEST(a_deadlock_that_cancelling_does_not_undo_is_abandoned_and_not_slept_through
     CHECK_STR(trace, "");
 }
 
-/* ---- the clock -------------------------------------------------------------------------------------- */
+/* ---- the clock ------------------------------------------------------------------------------ */
 
 SCENE(naps)
 {
@@ -584,7 +584,7 @@ SCENE(computing)
     CORO_END(0);
 }
 
-TEST(a_deadline_that_passed_in_a_long_computation_is_met_by_the_next_fair_turn) /* T19, decision 11 */
+TEST(a_deadline_that_passed_in_a_long_computation_is_met_by_the_next_fair_turn) /* T19 */
 {
     CHECK_EQ(RUN_IN_WORLD(computing), 0);
 }
@@ -637,7 +637,7 @@ TEST(a_body_that_ends_without_an_await_after_its_deadline_has_succeeded) /* T25,
     CHECK_STR(trace, "computed ");
 }
 
-/* ---- scopes with a deadline ------------------------------------------------------------------------- */
+/* ---- scopes with a deadline ----------------------------------------------------------------- */
 
 SCENE_WITH(expired, struct gate gate; struct sleeper f;)
 {
@@ -894,7 +894,7 @@ TEST(a_result_that_comes_in_together_with_the_deadline_wins) /* T18 */
     CHECK_EQ(RUN_IN_WORLD(simultaneous), 0);
 }
 
-/* ---- moving deadlines -------------------------------------------------------------------------------- */
+/* ---- moving deadlines ----------------------------------------------------------------------- */
 
 SCENE_WITH(moved, CORO_TASK(limited) w;)
 {
@@ -1081,7 +1081,7 @@ TEST(timeouts_work_in_the_shielded_cleanup_of_a_cancelled_scope) /* T26 */
     CHECK_EQ(RUN(cleaning), 0);
 }
 
-/* ---- a call under a deadline --------------------------------------------------------------------------- */
+/* ---- a call under a deadline ---------------------------------------------------------------- */
 
 struct work {
     CORO_FRAME;
@@ -1111,7 +1111,8 @@ CORO_FINALLY:
 SCENE_WITH(calls, struct work f;)
 {
     CORO_BEGIN();
-    EXPECT(coro_call_within(co, &my->a, CORO_MS(10), &my->f, work, .d = CORO_MS(5), .result = 7), 7);
+    EXPECT(coro_call_within(co, &my->a, CORO_MS(10), &my->f, work, .d = CORO_MS(5), .result = 7),
+           7);
     CHECK(!coro_scope_expired(&my->a));
     check_alone(co);
     EXPECT(coro_call_within(co, &my->a, CORO_MS(10), &my->f, work, .d = CORO_MS(20)), -ETIMEDOUT);
@@ -1203,7 +1204,7 @@ TEST(a_cancelled_call_under_a_deadline_is_no_timeout) /* T16 */
     CHECK_STR(trace, "work:canceled call:canceled ");
 }
 
-/* ---- an operation under a deadline --------------------------------------------------------------------- */
+/* ---- an operation under a deadline ---------------------------------------------------------- */
 
 SCENE_WITH(tries, struct gate gate;)
 {
@@ -1267,9 +1268,11 @@ SCENE_WITH(within, struct gate gate;)
     CHECK_EQ(coro_now(co), CORO_MS(30));
 
     /* Nested, either way round: the tighter one counts. */
-    EXPECT(coro_within(co, CORO_MS(9), coro_within(co, CORO_MS(2), pass(co, &my->gate))), -ETIMEDOUT);
+    EXPECT(coro_within(co, CORO_MS(9), coro_within(co, CORO_MS(2), pass(co, &my->gate))),
+           -ETIMEDOUT);
     CHECK_EQ(coro_now(co), CORO_MS(32));
-    EXPECT(coro_within(co, CORO_MS(2), coro_within(co, CORO_MS(9), pass(co, &my->gate))), -ETIMEDOUT);
+    EXPECT(coro_within(co, CORO_MS(2), coro_within(co, CORO_MS(9), pass(co, &my->gate))),
+           -ETIMEDOUT);
     CHECK_EQ(coro_now(co), CORO_MS(34));
     EXPECT(coro_within(co, CORO_MS(2), coro_within(co, 0, pass(co, &my->gate))), -ETIMEDOUT);
     CHECK_EQ(coro_now(co), CORO_MS(34));
@@ -1378,7 +1381,7 @@ TEST(a_deadline_over_an_unabortable_operation_overruns_and_keeps_the_result) /* 
     CHECK_EQ(RUN(overrun), 0);
 }
 
-/* ---- many ------------------------------------------------------------------------------------------------ */
+/* ---- many ----------------------------------------------------------------------------------- */
 
 SCENE_WITH(reclaimed, struct gate gate; size_t memory; struct work f;)
 {
@@ -1418,7 +1421,8 @@ SCENE(nested)
     CORO_BEGIN();
     /* The innermost first, one after the other, and the rest at one moment. */
     for (my->i = 0; my->i < DEEP; my->i++)
-        coro_timeout_open(co, &nest[my->i], CORO_MS(my->i < DEEP / 2 ? DEEP : DEEP + DEEP / 2 - my->i));
+        coro_timeout_open(co, &nest[my->i],
+                          CORO_MS(my->i < DEEP / 2 ? DEEP : DEEP + DEEP / 2 - my->i));
     CHECK_EQ(timers(co), DEEP);
     EXPECT(coro_sleep(co, CORO_FOREVER), -ECANCELED);
     CHECK_EQ(coro_now(co), CORO_MS(DEEP / 2 + 1));
@@ -1439,7 +1443,7 @@ TEST(ten_thousand_nested_deadlines_expire_without_a_deep_stack) /* T14, decision
     CHECK_EQ(RUN(nested), 0);
 }
 
-/* ---- the wheel against a sorted list ------------------------------------------------------------------- */
+/* ---- the wheel against a sorted list -------------------------------------------------------- */
 
 enum { ALARMS = 700, MOVES = 1200, ROUNDS = 3 };
 
@@ -1615,7 +1619,9 @@ static void stir(int move, coro_time now)
 
 static coro_time near_the_front(coro_time now)
 {
-    coro_time when = armed ? model[armed - 1 - below(armed < 8 ? armed : 8)].when + below(3) - 1 : now;
+    coro_time when = now;
+    if (armed)
+        when = model[armed - 1 - below(armed < 8 ? armed : 8)].when + below(3) - 1;
     return when > now ? when : now + below(3);
 }
 

@@ -307,8 +307,8 @@ CORO(many_rings)
     CORO_END(0);
 }
 
-/* The alarm goes off everywhere between the call of coro_irq_wait and the sleep. The tick is off: if
- * the ring is lost between the last look at the bell and the sleep, nothing will ever end that. */
+/* The alarm goes off everywhere between the call of coro_irq_wait and the sleep. The tick is off:
+ * if the ring is lost between the last look at the bell and the sleep, nothing ever ends that. */
 struct ring_sweep {
     CORO_FRAME;
     uint16_t at, sleeps;

@@ -1,7 +1,7 @@
 // An argument that the coroutine does not have.
 //
-// gcc: 'struct sub' has no member named 'idd'
-// clang: field designator 'idd' does not refer to any field in type 'struct sub'
+// gcc: idd
+// clang: field designator 'idd'
 #include "coro.h"
 
 struct sub {

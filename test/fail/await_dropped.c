@@ -1,6 +1,6 @@
 // An operation whose result is dropped.
 //
-// gcc: ignoring return value of 'coro_sleep'
+// gcc: ignoring return value of
 // clang: ignoring return value of function
 // both: error:
 // with: -O0..3

@@ -1,6 +1,6 @@
 // A group's close, not awaited.
 //
-// gcc: ignoring return value of 'coro_group_close'
+// gcc: ignoring return value of
 // clang: ignoring return value of function
 // both: error:
 #include "coro.h"

@@ -1,4 +1,4 @@
-// A generator's next item used as a condition.
+// A generator's next item used as a number.
 //
 // both: CORO_TRY
 #include "coro.h"
@@ -27,8 +27,7 @@ CORO(f)
     CORO_TRY(my->got, coro_gen_next(co, &my->gen));
 #else
     coro_gen_open(&my->gen, sub);
-    while (coro_gen_next(co, &my->gen))
-        my->got++;
+    my->got = coro_gen_next(co, &my->gen);
 #endif /* FIXED */
     CORO_END(0);
 }

@@ -1,7 +1,7 @@
 // A coroutine's struct without CORO_FRAME.
 //
 // both: CORO_FRAME
-// gcc: has no member named 'CORO_FRAME_first'
+// gcc: has no member named
 // clang: no member named 'CORO_FRAME_first'
 #include "coro.h"
 

@@ -1,6 +1,6 @@
 // `return;` in a coroutine instead of CORO_LEAVE.
 //
-// gcc: error: 'return' with no value
+// gcc: with no value, in function returning non-void
 // clang: error: non-void function 'f' should return a value
 #include "coro.h"
 

@@ -1,7 +1,7 @@
 // A coroutine that does not exist.
 //
 // both: suub
-// gcc: 'suub_coro' undeclared
+// gcc: suub_coro
 // clang: undeclared identifier 'suub_coro'
 #include "coro.h"
 

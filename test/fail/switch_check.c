@@ -1,7 +1,7 @@
 // An await in a switch of the user's: with CORO_CHECK it does not compile.
 //
 // gcc: error:
-// gcc: Woverflow
+// gcc: -Werror=overflow
 // clang: error:
 // both: switch
 // lint: switch_check.c

@@ -1,7 +1,7 @@
 // The same with an enum.
 //
 // gcc: error:
-// gcc: Woverflow
+// gcc: -Werror=overflow
 // clang: error:
 // both: switch
 // flags: -DCORO_CHECK=1

@@ -3,7 +3,8 @@
  * usage: harness program.elf [seconds of the chip's time]
  *
  * What the UART sends is printed, then one line: how much of the RAM the stack took. The exit code
- * is what the program left in GPIOR0; 122: it did not end by itself; 123: the stack ran into the data.
+ * is what the program left in GPIOR0; 122: it did not end by itself; 123: the stack ran into the
+ * data.
  */
 #include <simavr/avr_uart.h>
 #include <simavr/sim_avr.h>
