@@ -1,8 +1,9 @@
-/* coro.h -- tasks, cancellation, deadlines and structured concurrency for C, on two dozen bytes a frame.
+/* coro.h -- tasks, cancellation, deadlines and structured concurrency for C, on two dozen bytes a
+ * frame.
  *
- * One of three headers: coro.h is the core, coro_sync.h coordinates tasks, coro_io.h talks to the world.
- * Copy what you need next to your code. C11 or C++20; no library, no global, no hidden allocation.
- * MIT licence: see the end of this file.
+ * One of three headers: coro.h is the core, coro_sync.h coordinates tasks, coro_io.h talks to the
+ * world. Copy what you need next to your code. C11 or C++20; no library, no global, no hidden
+ * allocation. MIT licence: see the end of this file.
  *
  *     #include "coro.h"
  *     #include <stdio.h>
@@ -67,10 +68,10 @@
  * switch jumps to the line. Nothing is polled, nothing is copied, and a chain of a hundred calls is
  * resumed as fast as one.
  *
- * A task is a frame that the loop can run by itself. Every task lives in a group, every group in the
- * frame that opened it, and a group is closed only when all its tasks have ended: nothing outlives
- * its block. Cancellation is a state of a scope, not an event: from then on every await inside,
- * however deep, is -ECANCELED, so that ordinary error handling unwinds everything.
+ * A task is a frame that the loop can run by itself. Every task lives in a group, every group in
+ * the frame that opened it, and a group is closed only when all its tasks have ended: nothing
+ * outlives its block. Cancellation is a state of a scope, not an event: from then on every await
+ * inside, however deep, is -ECANCELED, so that ordinary error handling unwinds everything.
  *
  * There is one exit: the first error that a frame meets goes to CORO_FINALLY, where there is one,
  * then out. Undo everything there; closing what was never opened does nothing.
@@ -88,7 +89,7 @@
  * >>names
  *
  *   may wait: suspends the task.  cancel: fails with -ECANCELED in a cancelled scope.
- *   where: c = in a coroutine's body, t = anywhere on the loop's thread, i = interrupts and threads too.
+ *   where: c = in a coroutine's body, t = anywhere on the loop's thread, i = interrupts, threads.
  *
  *   name                       may wait  cancel  can fail  where
  *   CORO_FRAME CORO CORO_DECLARE CORO_DEFINE CORO_TASK CORO_GEN      declare
@@ -120,7 +121,10 @@
  *   coro_loop_rung coro_post coro_irq_raise       no  no  no  i
  *   coro_irq_wait              yes       yes     yes       c
  *   coro_dump coro_stats coro_verify      no     no   no   t
- *   coro_suspend coro_done coro_refuse coro_complete coro_word coro_timer_drop   no - - t
+ *   coro_suspend coro_done coro_refuse coro_complete coro_word  no  -  -  t
+ *   coro_waitq_next coro_is_local coro_local      no     no   no   t
+ *   CORO_S CORO_MS CORO_US coro_time_before       -      -    -    t
+ *   CORO_ASSERT CORO_MEMCPY CORO_TRAP             yours to replace
  */
 #if !defined CORO_H
 #define CORO_H
@@ -129,7 +133,7 @@
 #if defined __STRICT_ANSI__ && !defined _DEFAULT_SOURCE && !defined _GNU_SOURCE && \
     !defined _POSIX_C_SOURCE && !defined _XOPEN_SOURCE
 #define _DEFAULT_SOURCE 1
-#endif
+#endif /* defined __STRICT_ANSI__ && !defined _DEFAULT_SOURCE && ... */
 
 #include <limits.h>
 #include <stdbool.h>
@@ -145,30 +149,31 @@
  * >>options -- set them for all files of a program alike (-DCORO_DEBUG=1), or before the #include.
  */
 
-/* CORO_SHARED, CORO_IMPLEMENTATION: by default every function is static inline. In a program of many
- * files define CORO_SHARED in all of them, and CORO_IMPLEMENTATION in exactly one: one copy of the code. */
+/* CORO_SHARED, CORO_IMPLEMENTATION: by default every function is static inline. In a program of
+ * many files define CORO_SHARED in all of them, and CORO_IMPLEMENTATION in exactly one: one copy of
+ * the code. */
 
 /* 1: costly checks: use after the end, leaked tasks and generators, places in messages. */
 #ifndef CORO_DEBUG
 #define CORO_DEBUG 0
-#endif
+#endif /* !CORO_DEBUG */
 
-/* 1: every await resumes through its label, so that the compiler sees each local that is kept across one;
- * case labels lie beyond int, so that an await in a switch of yours does not compile. For `make lint`;
- * the program behaves the same, a little slower. */
+/* 1: every await resumes through its label, so that the compiler sees each local that is kept
+ * across one; case labels lie beyond int, so that an await in a switch of yours does not compile.
+ * For `make lint`; the program behaves the same, a little slower. */
 #ifndef CORO_CHECK
 #define CORO_CHECK 0
-#endif
+#endif /* !CORO_CHECK */
 
 /* 1: awaits may stand in a switch of yours (gcc and clang: computed goto). */
 #ifndef CORO_LABELS_AS_VALUES
 #define CORO_LABELS_AS_VALUES 0
-#endif
+#endif /* !CORO_LABELS_AS_VALUES */
 
 /* 1: do not make locals that are kept across an await compile errors. */
 #ifndef CORO_NO_LOCAL_CHECK
 #define CORO_NO_LOCAL_CHECK 0
-#endif
+#endif /* !CORO_NO_LOCAL_CHECK */
 
 /* 1: an operating system with POSIX clocks and pselect; 0: bare metal, you give a driver. */
 #ifndef CORO_HOSTED
@@ -176,27 +181,28 @@
 #define CORO_HOSTED 1
 #else
 #define CORO_HOSTED 0
-#endif
-#endif
+#endif /* (defined __unix__ || defined __APPLE__) && ... */
+#endif /* !CORO_HOSTED */
 
-/* 1: names and files of coroutines are kept for messages and dumps. (On AVR they would fill the RAM.) */
+/* 1: names and files of coroutines are kept for messages and dumps. (On AVR they would fill the
+ * RAM.) */
 #ifndef CORO_NAMES
 #if defined __AVR__
 #define CORO_NAMES CORO_DEBUG
 #else
 #define CORO_NAMES 1
-#endif
-#endif
+#endif /* defined __AVR__ */
+#endif /* !CORO_NAMES */
 
-/* 1: messages, coro_dump and coro_verify's texts are there; 0: coro_dump prints nothing and traps are silent.
- * (On AVR they would take half of the RAM.) */
+/* 1: messages, coro_dump and coro_verify's texts are there; 0: coro_dump prints nothing and traps
+ * are silent. (On AVR they would take half of the RAM.) */
 #ifndef CORO_TEXTS
 #if defined __AVR__
 #define CORO_TEXTS CORO_DEBUG
 #else
 #define CORO_TEXTS 1
-#endif
-#endif
+#endif /* defined __AVR__ */
+#endif /* !CORO_TEXTS */
 
 /* 1: an operation that keeps a pointer to a local variable traps at once. */
 #ifndef CORO_STACK_CHECK
@@ -204,47 +210,48 @@
 #define CORO_STACK_CHECK 1
 #else
 #define CORO_STACK_CHECK 0
-#endif
-#endif
+#endif /* CORO_HOSTED || CORO_CHECK */
+#endif /* !CORO_STACK_CHECK */
 
-/* How far below the loop's own frame an address counts as a local: a thread's stack may be small, and
- * the heap just below it; on chips everything is. */
+/* How far below the loop's own frame an address counts as a local: a thread's stack may be small,
+ * and the heap just below it; on chips everything is. */
 #define CORO__STACK_WINDOW (CORO_HOSTED ? 0x4000u : 512u)
 
-/* Width of coro_time: 64 (nanoseconds) or 32 (ticks of 1 / CORO_TICKS_PER_S seconds; they may wrap, and
- * durations are at most 2^30 ticks: 12 days of milliseconds). */
+/* Width of coro_time: 64 (nanoseconds) or 32 (ticks of 1 / CORO_TICKS_PER_S seconds; they may wrap,
+ * and durations are at most 2^30 ticks: 12 days of milliseconds). */
 #ifndef CORO_TIME_BITS
 #define CORO_TIME_BITS 64
-#endif
+#endif /* !CORO_TIME_BITS */
 #ifndef CORO_TICKS_PER_S
 #if CORO_TIME_BITS == 64
 #define CORO_TICKS_PER_S 1000000000
 #else
 #define CORO_TICKS_PER_S 1000
-#endif
-#endif
+#endif /* CORO_TIME_BITS == 64 */
+#endif /* !CORO_TICKS_PER_S */
 
-/* Timers: 2^CORO_WHEEL_BITS slots a level, the finest of 2^CORO_WHEEL_SHIFT ticks. 0 bits: one sorted
- * list, which takes 16 bytes instead of 8 KiB, and a walk per sleep. */
+/* Timers: 2^CORO_WHEEL_BITS slots a level, the finest of 2^CORO_WHEEL_SHIFT ticks. 0 bits: one
+ * sorted list, which takes 16 bytes instead of 8 KiB, and a walk per sleep. */
 #ifndef CORO_WHEEL_BITS
 #if CORO_HOSTED
 #define CORO_WHEEL_BITS 6
 #else
 #define CORO_WHEEL_BITS 0
-#endif
-#endif
+#endif /* CORO_HOSTED */
+#endif /* !CORO_WHEEL_BITS */
 #ifndef CORO_WHEEL_SHIFT
 #define CORO_WHEEL_SHIFT 16
-#endif
+#endif /* !CORO_WHEEL_SHIFT */
 
-/* 1: the run queue is a ring of pointers, grown when tasks are spawned; 0: a list through the tasks. */
+/* 1: the run queue is a ring of pointers, grown when tasks are spawned; 0: a list through the
+ * tasks. */
 #ifndef CORO_RING
 #if CORO_HOSTED
 #define CORO_RING 1
 #else
 #define CORO_RING 0
-#endif
-#endif
+#endif /* CORO_HOSTED */
+#endif /* !CORO_RING */
 
 /* How many (task, error) pairs a group keeps. Failures beyond are counted. */
 #ifndef CORO_GROUP_ERRORS
@@ -252,26 +259,27 @@
 #define CORO_GROUP_ERRORS 4
 #else
 #define CORO_GROUP_ERRORS 0
-#endif
-#endif
+#endif /* CORO_HOSTED */
+#endif /* !CORO_GROUP_ERRORS */
 
-/* Spawned tasks come from free lists, one for each multiple of CORO_GRAIN up to CORO_CLASSES of them. */
+/* Spawned tasks come from free lists, one for each multiple of CORO_GRAIN up to CORO_CLASSES of
+ * them. */
 #ifndef CORO_CLASSES
 #if CORO_HOSTED
 #define CORO_CLASSES 64
 #else
 #define CORO_CLASSES 0
-#endif
-#endif
+#endif /* CORO_HOSTED */
+#endif /* !CORO_CLASSES */
 #define CORO_GRAIN (2 * sizeof(void *))
 
 /* Awaits that were done at once before a task gives way; steps before the outside is looked at. */
 #ifndef CORO_BUDGET
 #define CORO_BUDGET 128
-#endif
+#endif /* !CORO_BUDGET */
 #ifndef CORO_STEPS
 #define CORO_STEPS 256
-#endif
+#endif /* !CORO_STEPS */
 
 /* CORO_TRAP(file, line, name, text) ends the program. CORO_ASSERT(x), CORO_MEMCPY(to, from, n) */
 #ifndef CORO_ASSERT
@@ -280,25 +288,25 @@
 #define CORO_ASSERT(x) assert(x)
 #else
 #define CORO_ASSERT(x) ((void)0)
-#endif
-#endif
+#endif /* CORO_DEBUG && CORO_HOSTED */
+#endif /* !CORO_ASSERT */
 #ifndef CORO_MEMCPY
 #if CORO_HOSTED
 #include <string.h>
 #define CORO_MEMCPY(to, from, n) memcpy((to), (from), (n))
 #else
 #define CORO_MEMCPY(to, from, n) __builtin_memcpy((to), (from), (n))
-#endif
-#endif
+#endif /* CORO_HOSTED */
+#endif /* !CORO_MEMCPY */
 
 /* Errors are negative errno values. A chip's libc may lack some: those have Linux's numbers. */
 #if defined __has_include
 #if __has_include(<errno.h>)
 #include <errno.h>
-#endif
+#endif /* __has_include(<errno.h>) */
 #else
 #include <errno.h>
-#endif
+#endif /* defined __has_include */
 #if defined __AVR__ /* avr-libc gives most of them the same number */
 #undef EPERM
 #undef EAGAIN
@@ -314,49 +322,49 @@
 #undef EALREADY
 #undef EINPROGRESS
 #undef ECANCELED
-#endif
+#endif /* defined __AVR__ */
 #ifndef EPERM
 #define EPERM 1
-#endif
+#endif /* !EPERM */
 #ifndef EAGAIN
 #define EAGAIN 11
-#endif
+#endif /* !EAGAIN */
 #ifndef ENOMEM
 #define ENOMEM 12
-#endif
+#endif /* !ENOMEM */
 #ifndef EBUSY
 #define EBUSY 16
-#endif
+#endif /* !EBUSY */
 #ifndef EINVAL
 #define EINVAL 22
-#endif
+#endif /* !EINVAL */
 #ifndef EPIPE
 #define EPIPE 32
-#endif
+#endif /* !EPIPE */
 #ifndef EDEADLK
 #define EDEADLK 35
-#endif
+#endif /* !EDEADLK */
 #ifndef ENOSYS
 #define ENOSYS 38
-#endif
+#endif /* !ENOSYS */
 #ifndef ECHILD
 #define ECHILD 10
-#endif
+#endif /* !ECHILD */
 #ifndef ESHUTDOWN
 #define ESHUTDOWN 108
-#endif
+#endif /* !ESHUTDOWN */
 #ifndef ETIMEDOUT
 #define ETIMEDOUT 110
-#endif
+#endif /* !ETIMEDOUT */
 #ifndef EALREADY
 #define EALREADY 114
-#endif
+#endif /* !EALREADY */
 #ifndef EINPROGRESS
 #define EINPROGRESS 115
-#endif
+#endif /* !EINPROGRESS */
 #ifndef ECANCELED
 #define ECANCELED 125
-#endif
+#endif /* !ECANCELED */
 
 /* Attributes, where the compiler has them. */
 #if defined __GNUC__ || defined __clang__
@@ -373,7 +381,7 @@
 #define CORO__NORETURN
 #define CORO__UNLIKELY(x) (x)
 #define CORO__PREFETCH(p) ((void)0)
-#endif
+#endif /* defined __GNUC__ || defined __clang__ */
 
 #define CORO__CAT_(a, b) a##b
 #define CORO__CAT(a, b) CORO__CAT_(a, b)
@@ -384,29 +392,30 @@
 #define CORO_API extern "C"
 #else
 #define CORO_API extern
-#endif
+#endif /* defined __cplusplus */
 #define CORO__COLD_API CORO__COLD CORO_API
 #else
 #define CORO_API static inline
 #define CORO__COLD_API CORO__COLD CORO__UNUSED static
-#endif
+#endif /* defined CORO_SHARED */
 #if defined __cplusplus
 #define CORO__STATIC_ASSERT(x, text) static_assert(x, text)
 #else
 #define CORO__STATIC_ASSERT(x, text) _Static_assert(x, text)
-#endif
+#endif /* defined __cplusplus */
 
 /* In shared mode every coroutine refers to this function; its name says what to do when the linker
  * finds none, or two, or files that were compiled with other options. */
 #if defined CORO_SHARED
 #define CORO__TAG(a, b, c, d, e, f, g, h, i, j) CORO__TAG_(a, b, c, d, e, f, g, h, i, j)
 #define CORO__TAG_(a, b, c, d, e, f, g, h, i, j)                                                  \
-    CORO_IMPLEMENTATION_belongs_in_one_file_and_the_same_options_in_all_DEBUG##a##_CHECK##b##_NAMES##c \
-##_TIME_BITS##d##_WHEEL_BITS##e##_RING##f##_GROUP_ERRORS##g##_CLASSES##h##_HOSTED##i##_STACK_CHECK##j
+    CORO_IMPLEMENTATION_belongs_in_one_file_and_the_same_options_in_all_DEBUG##a##_CHECK##b       \
+        ##_NAMES##c##_TIME_BITS##d##_WHEEL_BITS##e##_RING##f##_GROUP_ERRORS##g##_CLASSES##h       \
+        ##_HOSTED##i##_STACK_CHECK##j
 #define coro__end_slow                                                                            \
     CORO__TAG(CORO_DEBUG, CORO_CHECK, CORO_NAMES, CORO_TIME_BITS, CORO_WHEEL_BITS, CORO_RING,     \
               CORO_GROUP_ERRORS, CORO_CLASSES, CORO_HOSTED, CORO_STACK_CHECK)
-#endif
+#endif /* defined CORO_SHARED */
 
 /* ================================================================================================
  * >>types -- what you embed. A zeroed object is valid: closed, empty, not started.
@@ -421,9 +430,10 @@ typedef uint64_t coro__utime;
 typedef int32_t coro_time;
 typedef uint32_t coro__utime;
 #define CORO_FOREVER INT32_MAX
-#endif
+#endif /* CORO_TIME_BITS == 64 */
 
-/* CORO_S CORO_MS CORO_US -- durations. With 32-bit ticks they round up, so that no sleep is short. */
+/* CORO_S CORO_MS CORO_US -- durations. With 32-bit ticks they round up, so that no sleep is short.
+ */
 #if CORO_TIME_BITS == 64
 #define CORO_S(n) ((coro_time)(n) * CORO_TICKS_PER_S)
 #define CORO_MS(n) ((coro_time)(n) * (CORO_TICKS_PER_S / 1000))
@@ -432,20 +442,20 @@ typedef uint32_t coro__utime;
 #define CORO_S(n) ((coro_time)((n) * (int32_t)CORO_TICKS_PER_S))
 #define CORO_MS(n) ((coro_time)(((int64_t)(n) * CORO_TICKS_PER_S + 999) / 1000))
 #define CORO_US(n) ((coro_time)(((int64_t)(n) * CORO_TICKS_PER_S + 999999) / 1000000))
-#endif
+#endif /* CORO_TIME_BITS == 64 */
 
 #if CORO_HOSTED
 typedef uint64_t coro_total;
 #else
 typedef uint32_t coro_total;
-#endif
+#endif /* CORO_HOSTED */
 
 /* Counts tasks, failures, turns. */
 #if defined __AVR__
 typedef uint16_t coro_count;
 #else
 typedef uint32_t coro_count;
-#endif
+#endif /* defined __AVR__ */
 
 typedef struct coro_task coro_task;
 typedef struct coro_loop coro_loop;
@@ -457,7 +467,8 @@ typedef struct coro_waitq coro_waitq;
 typedef struct coro_ops coro_ops;
 typedef struct coro_info coro_info;
 
-/* What an operation that may wait returns. Await it: CORO_TRY(x), CORO_AWAIT(lv, x), CORO_IGNORE(x). */
+/* What an operation that may wait returns. Await it: CORO_TRY(x), CORO_AWAIT(lv, x),
+ * CORO_IGNORE(x). */
 typedef struct coro_op_is_no_value_until_CORO_TRY_awaits_it {
     intptr_t value; /* the result, or one of CORO__PENDING... */
 } coro_op;
@@ -469,11 +480,12 @@ typedef struct coro_ret_await_it_with_CORO_TRY_or_leave_with_CORO_LEAVE {
 
 /* A coroutine, as the loop sees it. One constant for each, made by CORO(name). */
 struct coro_info {
-    intptr_t (*run)(coro_task *co, coro_frame *frame); /* takes up the frame where it was put down */
+    intptr_t (*run)(coro_task *co,
+                    coro_frame *frame); /* takes up the frame where it was put down */
 #if CORO_NAMES
     const char *name; /* as in CORO(name) */
     const char *file; /* where it is defined */
-#endif
+#endif /* CORO_NAMES */
     size_t size;   /* of its task and frame together */
     size_t offset; /* of the frame in them */
 };
@@ -482,7 +494,7 @@ struct coro_info {
 struct coro_frame {
     const coro_info *info; /* whose frame this is */
     coro_frame *caller;    /* resumed when this one is done; null: the task ends */
-    uint32_t place;        /* the label to go on at, 0: not begun; and its line in info->file << 16 */
+    uint32_t place; /* the label to go on at, 0: not begun; and its line in info->file << 16 */
     int err;               /* the first error, while it is on its way out */
 };
 
@@ -505,14 +517,16 @@ typedef struct coro_timer {
 struct coro_core {
     coro_timer timer; /* a scope's deadline; a task's sleep, or the limit of coro_within */
     coro_core *outer; /* where cancellation comes from: the next scope out; a task's: its group */
-    coro_core *inner; /* a scope's: the next one in, the innermost's: the outermost. A task's: the innermost */
+    coro_core *inner; /* a scope's: the next one in, the innermost's: the outermost. A task's: the
+                         innermost */
     uint8_t kind;     /* CORO__TASK, CORO__SCOPE ... */
     uint8_t spent;    /* a task's: awaits done at once since it last waited; CORO__GAVE_TURN */
     uint16_t flags;   /* CORO__REQUESTED ... */
     coro_count index;   /* a task's: start order in its group; a scope's: the line that opened it */
 };
 
-/* A task: something that the loop runs. 120 bytes; what is used on every step comes last, next to the frame. */
+/* A task: something that the loop runs. 120 bytes; what is used on every step comes last, next to
+ * the frame. */
 struct coro_task {
     union {
         coro_link sibling;     /* in its group's children; done: next completed */
@@ -543,7 +557,8 @@ struct coro_waitq {
 /* How a group treats its children. */
 typedef enum coro_mode {
     CORO_ALL,     /* the first failure cancels the rest, and is the result */
-    CORO_COLLECT, /* all run to their end; failures are counted and kept; the result is the body's */
+    CORO_COLLECT, /* all run to their end; failures are counted and kept; the result is the body's
+                   */
     CORO_RACE     /* the first success cancels the rest, and is the result */
 } coro_mode;
 
@@ -559,7 +574,8 @@ struct coro_group {
     coro_scope scope;           /* must be first: a group is a scope, with deadline and all */
     coro_loop *loop;            /* where the children run */
     coro_task *children;        /* alive, in start order: a ring */
-    coro_task *done, *done_out; /* ended and not yet told by coro_group_next: newest first; oldest first */
+    coro_task *done,
+        *done_out; /* ended and not yet told by coro_group_next: newest first; oldest first */
     coro_waitq room;            /* waiting in coro_group_wait_room */
     coro_waitq next;            /* waiting in coro_group_next */
     intptr_t won;               /* CORO_RACE: the winner's result */
@@ -567,7 +583,7 @@ struct coro_group {
     coro_count alive, started;    /* children */
     coro_count granted;           /* room given to waiters who have not had their step yet */
     uint32_t granted_until;     /* where in the run queue the last of them is */
-    coro_count failed;            /* children, and the body, that ended with an error of their own */
+    coro_count failed;          /* children, and the body, that ended with an error of their own */
     coro_count cancelled;         /* children that ended with -ECANCELED because they were */
     int first;                  /* the first error in time; 0: none */
     bool body_failed;           /* closed with an error that was not the group's doing */
@@ -578,7 +594,7 @@ struct coro_group {
     uint8_t mode;               /* coro_mode */
 #if CORO_GROUP_ERRORS
     coro_failure errors[CORO_GROUP_ERRORS]; /* the first few failures, in time; see failed */
-#endif
+#endif /* CORO_GROUP_ERRORS */
 };
 
 /* A generator: CORO_GEN(fn) is this and the frame. */
@@ -616,7 +632,7 @@ typedef struct coro_irq coro_irq;
 typedef uint8_t coro_irq_count; /* what one instruction reads and writes */
 #else
 typedef uint32_t coro_irq_count;
-#endif
+#endif /* defined __AVR__ */
 struct coro_irq {
     volatile coro_irq_count raised; /* by the interrupt only */
     volatile coro_irq_count seen;   /* by the loop only */
@@ -635,8 +651,9 @@ typedef struct coro_allocator {
 /* The seam to the world: a clock, and a way to sleep until something happens. */
 typedef struct coro_driver {
     coro_time (*now)(void *arg);                                     /* monotonic */
-    void (*park)(void *arg, coro_loop *loop, coro_time until);       /* until <= now: look, do not sleep */
-    void (*wake)(void *arg);                                         /* ends a park; from anywhere */
+    void (*park)(void *arg, coro_loop *loop,
+                 coro_time until); /* until <= now: look, do not sleep */
+    void (*wake)(void *arg);       /* ends a park; from anywhere */
     void (*fini)(void *arg);                                         /* the loop is done with it */
     void *arg;
 } coro_driver;
@@ -664,9 +681,9 @@ typedef struct coro_options {
     size_t arena_size;        /* of this size */
     coro_task **ready;        /* room for the run queue where there is no memory, */
     uint32_t ready_size;      /* a power of two */
-    coro_driver driver;       /* default: POSIX clock and pselect; on bare metal you must give one */
+    coro_driver driver; /* default: POSIX clock and pselect; on bare metal you must give one */
     coro_clock clock;         /* CORO_VIRTUAL: time jumps to the next deadline when all wait */
-    uint32_t seed;            /* not 0: ready tasks run in a random order, the same for the same seed */
+    uint32_t seed; /* not 0: ready tasks run in a random order, the same for the same seed */
     uint8_t budget;           /* at most 254; default CORO_BUDGET */
     coro_time slow_step;      /* report steps that take longer; default off, CORO_DEBUG 100 ms */
     coro_time spin;           /* look for so long before sleeping */
@@ -691,7 +708,7 @@ typedef struct coro_loop_stats {
 #if CORO_WHEEL_BITS
 #define CORO__SLOTS (1 << CORO_WHEEL_BITS)
 #define CORO__LEVELS ((CORO_TIME_BITS - CORO_WHEEL_SHIFT + CORO_WHEEL_BITS - 1) / CORO_WHEEL_BITS)
-#endif
+#endif /* CORO_WHEEL_BITS */
 
 /* A loop: one per thread. Everything in it is the loop's own; .root may be spawned into. */
 struct coro_loop {
@@ -705,7 +722,7 @@ struct coro_loop {
 #else
     coro_task *head, *tail; /* the run queue: linked by task.wait.next */
     coro_count count;         /* in it */
-#endif
+#endif /* CORO_RING */
     coro_count alive;       /* tasks; the ring has room for all of them */
     uint8_t budget;       /* options.budget */
     bool look;            /* a budget was spent: look at the outside before the next step */
@@ -733,12 +750,12 @@ struct coro_loop {
     coro_link due;        /* nearly due: in exact order */
 #if CORO_WHEEL_BITS
     coro_link fresh;      /* due soon, not yet sorted into due */
-#endif
+#endif /* CORO_WHEEL_BITS */
 #if CORO_WHEEL_BITS
     coro__utime tick;     /* all slots up to this one are in due */
     uint64_t used[CORO__LEVELS];                      /* slots that may hold timers */
     coro_link slots[CORO__LEVELS][CORO__SLOTS];       /* later ones: in start order */
-#endif
+#endif /* CORO_WHEEL_BITS */
 
     void *free[CORO_CLASSES + 1]; /* free memory, by size; the last: what is larger */
     char *slab, *slab_end;        /* memory not yet handed out */
@@ -752,7 +769,7 @@ struct coro_loop {
     volatile int asleep;             /* about to park, or parked: wake it */
 #if CORO_HOSTED
     int pipe[2];                     /* hosted: ends a sleep from outside; 0, 0: not made yet */
-#endif
+#endif /* CORO_HOSTED */
     uintptr_t stack;                 /* of coro_loop_run: locals of coroutines are just below */
     coro_options options;
 };
@@ -761,7 +778,8 @@ struct coro_loop {
  * >>coroutine
  */
 
-/* CORO -- define a coroutine of this file: CORO(name) { ... }, after struct name { CORO_FRAME; ... };
+/* CORO -- define a coroutine of this file: CORO(name) { ... }, after struct name { CORO_FRAME; ...
+ * };
  *
  *   CORO(worker) { CORO_BEGIN(); CORO_TRY(coro_sleep(co, CORO_MS(5))); CORO_END(0); }
  *
@@ -771,7 +789,7 @@ struct coro_loop {
 #define CORO(name)                                                                                \
     CORO__TYPES(name)                                                                             \
     CORO__STRICT CORO__ONE_COPY static coro_ret name(coro_task *co, struct name *my);             \
-    CORO__UNUSED static intptr_t CORO__CAT(name, _coro_run)(coro_task * co, coro_frame * frame)        \
+    CORO__UNUSED static intptr_t CORO__CAT(name, _coro_run)(coro_task * co, coro_frame * frame)   \
     {                                                                                             \
         return name(co, (struct name *)(void *)frame).value;                                      \
     }                                                                                             \
@@ -786,7 +804,7 @@ struct coro_loop {
 
 /* CORO_DEFINE -- the coroutine of CORO_DECLARE(name). */
 #define CORO_DEFINE(name)                                                                         \
-    static intptr_t CORO__CAT(name, _coro_run)(coro_task * co, coro_frame * frame)                     \
+    static intptr_t CORO__CAT(name, _coro_run)(coro_task * co, coro_frame * frame)                \
     {                                                                                             \
         return name(co, (struct name *)(void *)frame).value;                                      \
     }                                                                                             \
@@ -796,7 +814,8 @@ struct coro_loop {
 /* CORO_TASK -- storage for a task that runs a coroutine, for coro_start: CORO_TASK(worker) w; */
 #define CORO_TASK(name) struct CORO__CAT(name, _task)
 
-/* CORO_GEN -- a generator: CORO_GEN(pages) g; the item is a member of g.frame. See coro_gen_open. */
+/* CORO_GEN -- a generator: CORO_GEN(pages) g; the item is a member of g.frame. See coro_gen_open.
+ */
 #define CORO_GEN(name) struct CORO__CAT(name, _gen)
 
 /* CORO_BEGIN -- comes first in the body. Plain locals may be declared before or after it. */
@@ -808,7 +827,8 @@ struct coro_loop {
         return coro__put_down(coro__no_label(co, &my->CORO_FRAME_first));                         \
     case CORO__CASE(0):
 
-/* CORO_END -- the end of the body: ends the frame with the first error, if there was one, else with v. */
+/* CORO_END -- the end of the body: ends the frame with the first error, if there was one, else with
+ * v. */
 #define CORO_END(v)                                                                               \
     goto coro__last;                                                                              \
     case CORO__CASE(CORO__AT_END):                                                                \
@@ -823,9 +843,9 @@ struct coro_loop {
  *   CORO_TRY(coro_sleep(co, CORO_MS(5)));
  *   CORO_TRY(my->n, coro_call(co, &my->sub, fetch, .id = 7));
  *
- * x is an operation, a call of a coroutine, or an int. It is evaluated once. On x < 0 control goes to
- * CORO_FINALLY, or to CORO_END where there is none and inside FINALLY; else the result is stored in
- * the first argument, if there is one: an integer of any type.
+ * x is an operation, a call of a coroutine, or an int. It is evaluated once. On x < 0 control goes
+ * to CORO_FINALLY, or to CORO_END where there is none and inside FINALLY; else the result is stored
+ * in the first argument, if there is one: an integer of any type.
  */
 #define CORO_TRY(...) CORO__PICK(__VA_ARGS__, CORO__TRY2, CORO__TRY1, )(CORO__COUNT, __VA_ARGS__)
 
@@ -835,13 +855,14 @@ struct coro_loop {
  */
 #define CORO_AWAIT(lv, x) CORO__AWAIT_TO(CORO__COUNT, lv, x)
 
-/* CORO_IGNORE -- await x and drop the result. A loop that does so in a cancelled scope never ends. */
+/* CORO_IGNORE -- await x and drop the result. A loop that does so in a cancelled scope never ends.
+ */
 #define CORO_IGNORE(x) CORO__AWAIT_DROP(CORO__COUNT, x)
 
 /* CORO_YIELD -- in a generator: hand the item over, go on at the next coro_gen_next.
  *
- * Fails with -EPIPE (as CORO_TRY does) when the generator is being closed, and with -EPERM where this
- * frame is not a generator's own. Scopes, groups and contexts must not be open across it.
+ * Fails with -EPIPE (as CORO_TRY does) when the generator is being closed, and with -EPERM where
+ * this frame is not a generator's own. Scopes, groups and contexts must not be open across it.
  */
 #define CORO_YIELD() CORO__YIELD_AT(CORO__COUNT)
 
@@ -850,7 +871,8 @@ struct coro_loop {
     return coro__put_down(                                                                        \
         coro__exit(co, &my->CORO_FRAME_first, (intptr_t)(e), coro__in_finally))
 
-/* CORO_LEAVE -- leave by CORO_FINALLY and CORO_END, without an error. What `return` is elsewhere. */
+/* CORO_LEAVE -- leave by CORO_FINALLY and CORO_END, without an error. What `return` is elsewhere.
+ */
 #define CORO_LEAVE() CORO_FAIL(0)
 
 /* CORO_FINALLY -- CORO_FINALLY: what follows runs on every way out. Awaits here work, outside the
@@ -858,7 +880,7 @@ struct coro_loop {
 #define CORO_FINALLY                                                                              \
     if (CORO_CHECK || coro__has_open(co, &my->CORO_FRAME_first))                                  \
         CORO_LEAVE();                                                                             \
-    goto only_one_CORO_FINALLY_in_a_coroutine;                                                                           \
+    goto only_one_CORO_FINALLY_in_a_coroutine;                                                    \
     CORO__IN_FINALLY                                                                              \
     case CORO__CASE(CORO__AT_FINALLY):                                                            \
     only_one_CORO_FINALLY_in_a_coroutine
@@ -885,12 +907,14 @@ struct coro_loop {
  *
  *   CORO_TRY(my->n, coro_call_within(co, &my->limit, CORO_S(1), &my->sub, fetch, .id = 7));
  *
- * After d every await in the call fails, until it reaches its CORO_FINALLY; the result is -ETIMEDOUT
- * then. A call that succeeds all the same succeeds; see coro_scope_expired.
+ * After d every await in the call fails, until it reaches its CORO_FINALLY; the result is
+ * -ETIMEDOUT then. A call that succeeds all the same succeeds; see coro_scope_expired.
  */
-#define coro_call_within(co, scope, d, frame, ...) CORO__CALL_WITHIN(co, scope, d, frame, __VA_ARGS__, )
+#define coro_call_within(co, scope, d, frame, ...)                                                \
+    CORO__CALL_WITHIN(co, scope, d, frame, __VA_ARGS__, )
 
-/* coro_call_new -- the call with a frame from the loop's allocator: CORO_TRY(coro_call_new(co, walk, .dir = d));
+/* coro_call_new -- the call with a frame from the loop's allocator: CORO_TRY(coro_call_new(co,
+ * walk, .dir = d));
  *
  * For recursion, and frames too large to embed. -ENOMEM when there is no memory.
  */
@@ -909,24 +933,27 @@ struct coro_loop {
  */
 #define coro_gen_open(generator, ...) CORO__GEN_OPEN(generator, __VA_ARGS__, )
 
-/* coro_gen_next -- run the generator to its next CORO_YIELD: 1, or to its end: 0. A coroutine's call.
+/* coro_gen_next -- run the generator to its next CORO_YIELD: 1, or to its end: 0. A coroutine's
+ * call.
  *
- * It runs as part of this task: a cancellation of ours is met by its awaits. An error that ends it is
- * returned once; then 0. -EBUSY while another task is in it.
+ * It runs as part of this task: a cancellation of ours is met by its awaits. An error that ends it
+ * is returned once; then 0. -EBUSY while another task is in it.
  */
 #define coro_gen_next(co, generator)                                                              \
     coro__gen_next((co), &my->CORO_FRAME_first, &(generator)->gen)
 
-/* coro_gen_close -- end a generator early: its CORO_YIELD fails, its CORO_FINALLY runs. A coroutine's call.
+/* coro_gen_close -- end a generator early: its CORO_YIELD fails, its CORO_FINALLY runs. A
+ * coroutine's call.
  *
  * Returns 0, or what went wrong in its cleanup. What was never begun, or has ended, is left alone.
  */
 #define coro_gen_close(co, generator)                                                             \
     coro__gen_close((co), &my->CORO_FRAME_first, &(generator)->gen)
 
-/* --- the machinery of the macros above ---------------------------------------------------------- */
+/* --- the machinery of the macros above ----------------------------------------------------- */
 
-/* Results that are none: the function has been put down. Of an int's size: they fit into instructions. */
+/* Results that are none: the function has been put down. Of an int's size: they fit into
+ * instructions. */
 #define CORO__PENDING ((intptr_t)INT_MIN) /* will be completed */
 #define CORO__TURN (CORO__PENDING + 1)  /* task.result is set; behind the others in the run queue */
 #define CORO__TURN_AND_LOOK (CORO__PENDING + 2) /* and the outside should be looked at first */
@@ -940,8 +967,9 @@ struct coro_loop {
 #define CORO__AT_END 0xffffu
 #define CORO__ENDED 0xfffdu
 
-/* A number for each await of a body, counted from CORO_BEGIN. Large ones, so that no enum of the user's
- * jumps into an await that stands in his switch; on chips small ones, which make smaller code. */
+/* A number for each await of a body, counted from CORO_BEGIN. Large ones, so that no enum of the
+ * user's jumps into an await that stands in his switch; on chips small ones, which make smaller
+ * code. */
 #define CORO__LABELS (CORO_HOSTED ? 0x8000 : 0)
 #if defined __COUNTER__
 #define CORO__COUNT __COUNTER__
@@ -949,7 +977,7 @@ struct coro_loop {
 #else
 #define CORO__COUNT __LINE__
 #define CORO__NUMBER(n) ((n) - CORO_BEGIN_must_come_first + 1 + CORO__LABELS)
-#endif
+#endif /* defined __COUNTER__ */
 
 /* CORO_CHECK: labels beyond int, which do not fit into a switch of the user's. */
 #if CORO_CHECK
@@ -959,7 +987,7 @@ struct coro_loop {
 #else
 #define CORO__CASE(n) (n)
 #define CORO__SELECT(at) (at)
-#endif
+#endif /* CORO_CHECK */
 
 /* A function whose labels are values must be compiled once, and in one piece. */
 #if !CORO_LABELS_AS_VALUES
@@ -969,7 +997,7 @@ struct coro_loop {
 #else
 #define CORO__ONE_COPY                                                                            \
     __attribute__((noinline, noclone, optimize("no-reorder-blocks-and-partition")))
-#endif
+#endif /* !CORO_LABELS_AS_VALUES */
 
 #if CORO_LABELS_AS_VALUES
 /* The label's distance from the first one, biased: neither 0 nor one of the states above. */
@@ -987,7 +1015,7 @@ coro__first:                                                                    
 #define CORO__STATE(n) CORO__NUMBER(n)
 #define CORO__GO_TO_LABEL()
 #define CORO__HERE(n) case CORO__CASE(CORO__NUMBER(n))
-#endif
+#endif /* CORO_LABELS_AS_VALUES */
 
 /* Put the frame down at await n: the label, and the line for messages, in one store. */
 #define CORO__PUT_DOWN(n)                                                                         \
@@ -995,7 +1023,8 @@ coro__first:                                                                    
 
 #define CORO__PICK(a, b, chosen, ...) chosen
 
-/* The heart. coro__v is the result; when there is none yet, the frame is put down and taken up at the label. */
+/* The heart. coro__v is the result; when there is none yet, the frame is put down and taken up at
+ * the label. */
 #if CORO_CHECK
 #define CORO__WAIT(n, x)                                                                          \
     coro__v = CORO__VALUE(x);                                                                     \
@@ -1013,7 +1042,7 @@ coro__first:                                                                    
         CORO__HERE(n):                                                                            \
         coro__v = co->result;                                                                     \
     }
-#endif
+#endif /* CORO_CHECK */
 
 /* CORO_DEBUG: messages of the operation itself can name the line. */
 #if CORO_DEBUG
@@ -1022,7 +1051,7 @@ coro__first:                                                                    
     CORO__PUT_DOWN(n);
 #else
 #define CORO__PLACE(n)
-#endif
+#endif /* CORO_DEBUG */
 
 #define CORO__TRY1(n, x)                                                                          \
     do {                                                                                          \
@@ -1082,7 +1111,6 @@ coro__first:                                                                    
 
 /* What CORO(name) declares besides the function. */
 #define CORO__TYPES(name)                                                                         \
-    typedef struct name CORO__CAT(name, _coro_frame);                                                  \
     CORO__STATIC_ASSERT(offsetof(struct name, CORO_FRAME_first) == 0,                             \
                         "CORO_FRAME; must be the first member of struct " #name);                 \
     struct CORO__CAT(name, _task) {                                                               \
@@ -1092,6 +1120,9 @@ coro__first:                                                                    
         };                                                                                        \
         struct name frame;                                                                        \
     };                                                                                            \
+    CORO__GEN_TYPE(name)
+#define CORO__GEN_TYPE(name)                                                                      \
+    typedef struct name CORO__CAT(name, _coro_frame);                                             \
     struct CORO__CAT(name, _gen) {                                                                \
         coro_gen gen;                                                                             \
         struct name frame;                                                                        \
@@ -1101,84 +1132,96 @@ coro__first:                                                                    
 #define CORO__NAMES(name) #name, __FILE__,
 #else
 #define CORO__NAMES(name)
-#endif
+#endif /* CORO_NAMES */
 #define CORO__INFO(name)                                                                          \
     {                                                                                             \
-        CORO__CAT(name, _coro_run), CORO__NAMES(name) sizeof(struct CORO__CAT(name, _task)),           \
+        CORO__CAT(name, _coro_run), CORO__NAMES(name) sizeof(struct CORO__CAT(name, _task)),      \
             offsetof(struct CORO__CAT(name, _task), frame)                                        \
     }
 
 /* A frame, built in place. */
 #if defined __cplusplus
 #define CORO__NEW(fn, from, ...)                                                                  \
-    CORO__CAT(fn, _coro_frame) { .CORO_FRAME_first = {&CORO__CAT(fn, _coro), from, 0, 0}, __VA_ARGS__ }
+    CORO__CAT(fn, _coro_frame)                                                                    \
+    {                                                                                             \
+        .CORO_FRAME_first = {&CORO__CAT(fn, _coro), from, 0, 0}, __VA_ARGS__                      \
+    }
 #else
 #define CORO__NEW(fn, from, ...)                                                                  \
     (struct fn) { .CORO_FRAME_first = {&CORO__CAT(fn, _coro), from, 0, 0}, __VA_ARGS__ }
-#endif
+#endif /* defined __cplusplus */
 
-/* Inside a coroutine, and only there, these mistakes are errors: a local kept across an await, a forgotten
- * await, a frame of the wrong type, a return without a value. */
+/* Inside a coroutine, and only there, these mistakes are errors: a local kept across an await, a
+ * forgotten await, a frame of the wrong type, a return without a value. */
+#define CORO__PRAGMA(text) _Pragma(#text)
 #if CORO_CHECK && defined __clang__
-#define CORO__STRICT_SWITCH _Pragma("clang diagnostic error \"-Wswitch\"")
+#define CORO__STRICT_SWITCH CORO__PRAGMA(clang diagnostic error "-Wswitch")
 #elif CORO_CHECK
-#define CORO__STRICT_SWITCH _Pragma("GCC diagnostic error \"-Woverflow\"")
+#define CORO__STRICT_SWITCH CORO__PRAGMA(GCC diagnostic error "-Woverflow")
 #else
 #define CORO__STRICT_SWITCH
-#endif
-#if defined __clang__ && !CORO_NO_LOCAL_CHECK
-#define CORO__STRICT                                                                              \
-    _Pragma("clang diagnostic push") _Pragma("clang diagnostic error \"-Wuninitialized\"")        \
-    _Pragma("clang diagnostic error \"-Wsometimes-uninitialized\"")                               \
-    _Pragma("clang diagnostic error \"-Wconditional-uninitialized\"")                             \
-    _Pragma("clang diagnostic error \"-Wunused-result\"")                                         \
-    _Pragma("clang diagnostic error \"-Wincompatible-pointer-types\"")                            \
-    _Pragma("clang diagnostic error \"-Wreturn-type\"") CORO__STRICT_SWITCH                       \
-    _Pragma("clang diagnostic ignored \"-Wunevaluated-expression\"")
+#endif /* CORO_CHECK && defined __clang__ */
+#if defined __clang__
 #define CORO__STRICT_END _Pragma("clang diagnostic pop")
-#elif defined __clang__
-#define CORO__STRICT                                                                              \
-    _Pragma("clang diagnostic push") _Pragma("clang diagnostic ignored \"-Wunevaluated-expression\"")
-#define CORO__STRICT_END _Pragma("clang diagnostic pop")
-#elif defined __GNUC__ && !CORO_NO_LOCAL_CHECK
-#if defined __cplusplus
-#define CORO__STRICT_C                                                                            \
-    _Pragma("GCC diagnostic ignored \"-Wmissing-field-initializers\"")                            \
-    _Pragma("GCC diagnostic ignored \"-Wshadow\"")
+#if CORO_NO_LOCAL_CHECK
+#define CORO__STRICT_LOCALS
 #else
-#define CORO__STRICT_C                                                                            \
-    _Pragma("GCC diagnostic error \"-Wincompatible-pointer-types\"") CORO__STRICT_SWITCH
-#endif
+#define CORO__STRICT_LOCALS                                                                       \
+    CORO__PRAGMA(clang diagnostic error "-Wuninitialized")                                        \
+    CORO__PRAGMA(clang diagnostic error "-Wsometimes-uninitialized")                              \
+    CORO__PRAGMA(clang diagnostic error "-Wconditional-uninitialized")
+#endif /* CORO_NO_LOCAL_CHECK */
 #define CORO__STRICT                                                                              \
-    _Pragma("GCC diagnostic push") _Pragma("GCC diagnostic error \"-Wuninitialized\"")            \
-    _Pragma("GCC diagnostic error \"-Wmaybe-uninitialized\"")                                     \
-    _Pragma("GCC diagnostic error \"-Wunused-result\"")                                           \
-    _Pragma("GCC diagnostic error \"-Wreturn-type\"") CORO__STRICT_C
+    _Pragma("clang diagnostic push") CORO__STRICT_LOCALS CORO__STRICT_SWITCH                      \
+    CORO__PRAGMA(clang diagnostic error "-Wunused-result")                                        \
+    CORO__PRAGMA(clang diagnostic error "-Wincompatible-pointer-types")                           \
+    CORO__PRAGMA(clang diagnostic error "-Wreturn-type")                                          \
+    CORO__PRAGMA(clang diagnostic ignored "-Wunevaluated-expression")
+#elif defined __GNUC__ && !defined __TINYC__
 #define CORO__STRICT_END _Pragma("GCC diagnostic pop")
+#if CORO_NO_LOCAL_CHECK
+#define CORO__STRICT_LOCALS
+#else
+#define CORO__STRICT_LOCALS                                                                       \
+    CORO__PRAGMA(GCC diagnostic error "-Wuninitialized")                                          \
+    CORO__PRAGMA(GCC diagnostic error "-Wmaybe-uninitialized")
+#endif /* CORO_NO_LOCAL_CHECK */
+#if defined __cplusplus /* the function hides the struct's name */
+#define CORO__STRICT_LANGUAGE                                                                     \
+    CORO__PRAGMA(GCC diagnostic ignored "-Wmissing-field-initializers")                           \
+    CORO__PRAGMA(GCC diagnostic ignored "-Wshadow")
+#else
+#define CORO__STRICT_LANGUAGE CORO__PRAGMA(GCC diagnostic error "-Wincompatible-pointer-types")
+#endif /* defined __cplusplus */
+#define CORO__STRICT                                                                              \
+    _Pragma("GCC diagnostic push") CORO__STRICT_LOCALS CORO__STRICT_SWITCH CORO__STRICT_LANGUAGE  \
+    CORO__PRAGMA(GCC diagnostic error "-Wunused-result")                                          \
+    CORO__PRAGMA(GCC diagnostic error "-Wreturn-type")
 #else
 #define CORO__STRICT
 #define CORO__STRICT_END
-#endif
+#endif /* defined __clang__ */
 
-/* From here to the end of the body the same macros go to CORO_END: this constant hides CORO_BEGIN's. */
+/* From here to the end of the body the same macros go to CORO_END: this constant hides
+ * CORO_BEGIN's. */
 #if defined __clang__
 #define CORO__IN_FINALLY                                                                          \
-    _Pragma("clang diagnostic push") _Pragma("clang diagnostic ignored \"-Wshadow\"")             \
+    _Pragma("clang diagnostic push") CORO__PRAGMA(clang diagnostic ignored "-Wshadow")             \
     enum { coro__in_finally = 1 };                                                                \
     _Pragma("clang diagnostic pop")
 #elif defined __GNUC__ && !defined __TINYC__
 #define CORO__IN_FINALLY                                                                          \
-    _Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Wshadow\"")                 \
+    _Pragma("GCC diagnostic push") CORO__PRAGMA(GCC diagnostic ignored "-Wshadow")                 \
     enum { coro__in_finally = 1 };                                                                \
     _Pragma("GCC diagnostic pop")
 #else
 #define CORO__IN_FINALLY enum { coro__in_finally = 1 };
-#endif
+#endif /* defined __clang__ */
 #if defined __GNUC__ && !defined __TINYC__
 #define CORO__UNUSED_LABEL __attribute__((unused));
 #else
 #define CORO__UNUSED_LABEL ;
-#endif
+#endif /* defined __GNUC__ && !defined __TINYC__ */
 
 #if defined __cplusplus
 template <class T> struct coro__plain { typedef T type; };
@@ -1196,26 +1239,37 @@ template <> struct coro__signed<long long &> { enum { yes = 1 }; };
 #define coro__of_int coro__value
 #else
 #define CORO__LIKE(lv, v)                                                                         \
-    _Generic((lv), bool: (bool)(v), char: (char)(v), signed char: (signed char)(v),               \
-        unsigned char: (unsigned char)(v), short: (short)(v), unsigned short: (unsigned short)(v),\
-        int: (int)(v), unsigned: (unsigned)(v), long: (long)(v), unsigned long: (unsigned long)(v),\
-        long long: (long long)(v), unsigned long long: (unsigned long long)(v), default: (v))
+    _Generic((lv), bool                                                                           \
+             : (bool)(v), char                                                                    \
+             : (char)(v), signed char                                                             \
+             : (signed char)(v), unsigned char                                                    \
+             : (unsigned char)(v), short                                                          \
+             : (short)(v), unsigned short                                                         \
+             : (unsigned short)(v), int                                                           \
+             : (int)(v), unsigned                                                                 \
+             : (unsigned)(v), long                                                                \
+             : (long)(v), unsigned long                                                           \
+             : (unsigned long)(v), long long                                                      \
+             : (long long)(v), unsigned long long                                                 \
+             : (unsigned long long)(v), default                                                   \
+             : (v))
 #define CORO__OF_TYPE(type, p) _Generic((p), type *: (p))
 #define CORO__IS_SIGNED(lv) _Generic((lv), int: 1, long: 1, long long: 1, default: 0)
 #define CORO__VALUE(x)                                                                            \
     _Generic((x), coro_op: coro__of_op, coro_ret: coro__of_ret, default: coro__of_int)(           \
         co, &my->CORO_FRAME_first, (x))
-#endif
+#endif /* defined __cplusplus */
 
-/* Calls. The statement expressions keep each argument to one evaluation; gcc, clang and tcc have them. */
+/* Calls. The statement expressions keep each argument to one evaluation; gcc, clang and tcc have
+ * them. */
 #if CORO_CHECK
 #define CORO__ENTER(fn, co, f) coro__enter((co), &(f)->CORO_FRAME_first)
 #else
 #define CORO__ENTER(fn, co, f) fn((co), (f))
-#endif
+#endif /* CORO_CHECK */
 
 #define CORO__CALL(co_, frame_, fn, ...)                                                          \
-    coro__call_to_be_awaited_with_CORO_TRY(__extension__({                                                                  \
+    coro__call_to_be_awaited_with_CORO_TRY(__extension__({                                        \
         coro_task *coro__c = (co_);                                                               \
         struct fn *coro__f = CORO__OF_TYPE(struct fn, frame_);                                    \
         coro__no_local(coro__c, coro__f);                                                         \
@@ -1224,7 +1278,7 @@ template <> struct coro__signed<long long &> { enum { yes = 1 }; };
     }))
 
 #define CORO__CALL_WITHIN(co_, scope_, d, frame_, fn, ...)                                        \
-    coro__call_to_be_awaited_with_CORO_TRY(__extension__({                                                                  \
+    coro__call_to_be_awaited_with_CORO_TRY(__extension__({                                        \
         coro_task *coro__c = (co_);                                                               \
         struct fn *coro__f = CORO__OF_TYPE(struct fn, frame_);                                    \
         coro__no_local(coro__c, coro__f);                                                         \
@@ -1234,12 +1288,13 @@ template <> struct coro__signed<long long &> { enum { yes = 1 }; };
     }))
 
 #define CORO__CALL_NEW(co_, fn, ...)                                                              \
-    coro__call_to_be_awaited_with_CORO_TRY(__extension__({                                                                  \
+    coro__call_to_be_awaited_with_CORO_TRY(__extension__({                                        \
         coro_task *coro__c = (co_);                                                               \
         coro_frame *coro__f = coro__heap_frame(coro__c, &my->CORO_FRAME_first,                    \
                                                &CORO__CAT(fn, _coro));                            \
         if (coro__f)                                                                              \
-            *(struct fn *)(void *)coro__f = CORO__NEW(fn, coro__heap_caller(coro__f), __VA_ARGS__);\
+            *(struct fn *)(void *)coro__f = CORO__NEW(fn, coro__heap_caller(coro__f),             \
+                                                      __VA_ARGS__);                               \
         coro__heap_call(coro__c, coro__f);                                                        \
     }))
 
@@ -1282,25 +1337,32 @@ template <> struct coro__signed<long long &> { enum { yes = 1 }; };
 /* The kinds of cores, and their flags. */
 enum { CORO__TASK, CORO__SCOPE, CORO__GROUP, CORO__GENERATOR, CORO__CONTEXT };
 enum {
-    CORO__REQUESTED = 1,   /* cancelled itself */
-    CORO__SHIELD = 2,      /* does not look further out */
-    CORO__EFFECTIVE = 4,   /* REQUESTED, or not SHIELD and the outer one is EFFECTIVE: kept up to date */
-    CORO__EXPIRED = 8,     /* its deadline was what cancelled it; stays readable after the close */
-    CORO__ARMED = 16,      /* the timer is running */
-    CORO__OPEN = 32,       /* a scope in a chain; a task that is alive */
-    CORO__DEADLINE = 64,   /* a scope's: timer.when is one */
-    CORO__CAUGHT = 128,    /* a closed scope's: it ended a cancellation */
-    CORO__WAS = 256,       /* a closed scope's: it had been cancelled */
-    CORO__CANCELLED = 512, /* a task's: the innermost scope is EFFECTIVE. What every operation tests */
-    CORO__LIMIT = 1024,    /* a task's: the timer is coro_within's */
+    CORO__REQUESTED = 1, /* cancelled itself */
+    CORO__SHIELD = 2,    /* does not look further out */
+    CORO__EFFECTIVE =
+        4, /* REQUESTED, or not SHIELD and the outer one is EFFECTIVE: kept up to date */
+    CORO__EXPIRED = 8,   /* its deadline was what cancelled it; stays readable after the close */
+    CORO__ARMED = 16,    /* the timer is running */
+    CORO__OPEN = 32,     /* a scope in a chain; a task that is alive */
+    CORO__DEADLINE = 64, /* a scope's: timer.when is one */
+    CORO__CAUGHT = 128,  /* a closed scope's: it ended a cancellation */
+    CORO__WAS = 256,     /* a closed scope's: it had been cancelled */
+    CORO__CANCELLED =
+        512,            /* a task's: the innermost scope is EFFECTIVE. What every operation tests */
+    CORO__LIMIT = 1024, /* a task's: the timer is coro_within's */
     CORO__ABORTING = 2048, /* a task's: the operation was told, and will end later */
     CORO__SPAWNED = 4096,  /* a task's: memory of the loop's */
     CORO__IGNORING = 8192, /* a task's: timer.when counts refused awaits in a row */
     CORO__FAILED = 16384   /* an ended task's */
 };
 #define CORO__CLOSING 0x8000u /* a group's: its opener waits for the children; no int of 16 bits */
-enum { CORO__GAVE_TURN = 255 }; /* spent: in the queue by coro_sleep(co, 0), which has no effect to lose */
-enum { CORO__TO_CANCELLED = CORO__CANCELLED / CORO__EFFECTIVE, CORO__TO_WAS = CORO__WAS / CORO__REQUESTED };
+enum {
+    CORO__GAVE_TURN = 255
+}; /* spent: in the queue by coro_sleep(co, 0), which has no effect to lose */
+enum {
+    CORO__TO_CANCELLED = CORO__CANCELLED / CORO__EFFECTIVE,
+    CORO__TO_WAS = CORO__WAS / CORO__REQUESTED
+};
 enum { CORO__CUT = 1, CORO__FETCH = 2 }; /* loop.extra */
 enum { CORO__GEN_CLOSED, CORO__GEN_FRESH, CORO__GEN_YIELDED, CORO__GEN_RUNNING, CORO__GEN_CLOSING };
 
@@ -1319,29 +1381,34 @@ enum { CORO__GEN_CLOSED, CORO__GEN_FRESH, CORO__GEN_YIELDED, CORO__GEN_RUNNING, 
  */
 #define coro_spawn(group, ...) CORO__SPAWN(group, __VA_ARGS__, )
 
-/* coro_start -- start a task in storage of your own: coro_start(&my->g, &my->w[i], worker, .q = &my->q);
+/* coro_start -- start a task in storage of your own: coro_start(&my->g, &my->w[i], worker, .q =
+ * &my->q);
  *
- * The storage, a CORO_TASK(worker), is zero before its first use and stays until the group is closed.
- * Then it may be started again; in the same group, as soon as its task has ended. Errors as for coro_spawn.
+ * The storage, a CORO_TASK(worker), is zero before its first use and stays until the group is
+ * closed. Then it may be started again; in the same group, as soon as its task has ended. Errors as
+ * for coro_spawn.
  */
 #define coro_start(group, task, ...) CORO__START(group, task, __VA_ARGS__, )
 
-/* coro_join -- wait until a started task has ended; its result. CORO_TRY(my->rc, coro_join(co, &my->w[0]));
+/* coro_join -- wait until a started task has ended; its result. CORO_TRY(my->rc, coro_join(co,
+ * &my->w[0]));
  *
  * Waits:      while it runs. Being cancelled here leaves it running.
  * Returns:    what it ended with.
- * Errors:     -ECHILD: it ended with -ECANCELED. -EDEADLK: it is this task. -EINVAL: never started, or
- *             another loop's. -ECANCELED: this task is cancelled.
+ * Errors:     -ECHILD: it ended with -ECANCELED. -EDEADLK: it is this task. -EINVAL: never started,
+ * or another loop's. -ECANCELED: this task is cancelled.
  */
 #define coro_join(co, task) coro__join((co), CORO__TASK_OF(task))
 
-/* coro_task_cancel -- cancel one task: every await in it fails from now on. Not a failure of its group's.
+/* coro_task_cancel -- cancel one task: every await in it fails from now on. Not a failure of its
+ * group's.
  *
  * Returns:    1; 0 when it has ended already, or was cancelled before.
  */
 #define coro_task_cancel(task) coro__task_cancel(CORO__TASK_OF(task))
 
-/* coro_task_result -- what a started task ended with; -EINPROGRESS while it runs; -EINVAL: never started. */
+/* coro_task_result -- what a started task ended with; -EINPROGRESS while it runs; -EINVAL: never
+ * started. */
 #define coro_task_result(task) coro__task_result(CORO__TASK_OF(task))
 
 /* coro_task_status -- what has become of a started task. */
@@ -1357,7 +1424,8 @@ enum { CORO__GEN_CLOSED, CORO__GEN_FRESH, CORO__GEN_YIELDED, CORO__GEN_RUNNING, 
  *
  *   CORO_TRY(coro_sleep(co, CORO_MS(20)));
  *
- * Never ends early; equal deadlines end in the order in which they began. CORO_FOREVER: until cancelled.
+ * Never ends early; equal deadlines end in the order in which they began. CORO_FOREVER: until
+ * cancelled.
  *
  * Returns:    0
  * Errors:     -ECANCELED
@@ -1367,9 +1435,11 @@ static inline coro_op coro_sleep(coro_task *co, coro_time d);
 /* coro_sleep_until -- wait until time t, see coro_now. */
 CORO__MUST_USE CORO_API coro_op coro_sleep_until(coro_task *co, coro_time t);
 
-/* coro_within -- one operation under a deadline: CORO_TRY(my->n, coro_within(co, CORO_S(1), coro_read(...)));
+/* coro_within -- one operation under a deadline: CORO_TRY(my->n, coro_within(co, CORO_S(1),
+ * coro_read(...)));
  *
- * d <= 0 tries once. For a call of a coroutine there is coro_call_within, for a block coro_timeout_open.
+ * d <= 0 tries once. For a call of a coroutine there is coro_call_within, for a block
+ * coro_timeout_open.
  *
  * Returns:    what the operation gives
  * Errors:     -ETIMEDOUT: nothing was taken or given; else the operation's own.
@@ -1379,6 +1449,9 @@ CORO__MUST_USE CORO_API coro_op coro_within(coro_task *co, coro_time d,
 
 /* coro_now -- the time: monotonic, read now. Under a virtual clock, the virtual time. */
 CORO_API coro_time coro_now(coro_task *co);
+
+/* coro_time_before -- is a before b? 32-bit ticks may wrap: do not compare them with <. */
+CORO_API bool coro_time_before(coro_time a, coro_time b);
 
 /* coro_loop_of -- the loop that runs this task. */
 static inline coro_loop *coro_loop_of(const coro_task *co)
@@ -1425,7 +1498,8 @@ static inline coro_loop *coro_loop_of(const coro_task *co)
  */
 CORO_API int coro_scope_close(coro_task *co, coro_scope *scope, int rc);
 
-/* coro_scope_cancel -- cancel what is in the scope, at once and for good. A group: coro_group_cancel.
+/* coro_scope_cancel -- cancel what is in the scope, at once and for good. A group:
+ * coro_group_cancel.
  *
  * Returns:    1; 0 when it was cancelled already: the first cause stays.
  */
@@ -1437,10 +1511,12 @@ CORO_API int coro_scope_cancel(coro_scope *scope);
  */
 CORO_API int coro_scope_deadline(coro_scope *scope, coro_time t);
 
-/* coro_scope_shield -- raise or drop the shield. Dropped under a cancelled outer scope, it lets that in. */
+/* coro_scope_shield -- raise or drop the shield. Dropped under a cancelled outer scope, it lets
+ * that in. */
 CORO_API void coro_scope_shield(coro_scope *scope, bool on);
 
-/* coro_scope_cancelled -- has it been cancelled, by itself or its deadline? Also after the close. */
+/* coro_scope_cancelled -- has it been cancelled, by itself or its deadline? Also after the close.
+ */
 CORO_API bool coro_scope_cancelled(const coro_scope *scope);
 
 /* coro_scope_expired -- was it the deadline? Also after the close. */
@@ -1475,8 +1551,8 @@ CORO_API coro_time coro_deadline(const coro_task *co);
  *
  * Waits:      until all have ended, whatever is cancelled meanwhile.
  * Returns:    rc, or a race's winner's result.
- * Errors:     the first failure in time; -ETIMEDOUT: the group's deadline; -ECANCELED: cancelled from
- *             outside; -EBUSY: an inner scope or group is open; -EPERM: another task's group.
+ * Errors:     the first failure in time; -ETIMEDOUT: the group's deadline; -ECANCELED: cancelled
+ * from outside; -EBUSY: an inner scope or group is open; -EPERM: another task's group.
  */
 CORO__MUST_USE CORO_API coro_op coro_group_close(coro_task *co, coro_group *group, intptr_t rc);
 
@@ -1497,7 +1573,8 @@ CORO_API void coro_group_limit(coro_group *group, coro_count limit);
  */
 CORO__MUST_USE CORO_API coro_op coro_group_wait_room(coro_task *co, coro_group *group);
 
-/* coro_group_next -- wait for the next child of coro_start's to end: 1, *index is its start order; 0: no more.
+/* coro_group_next -- wait for the next child of coro_start's to end: 1, *index is its start order;
+ * 0: no more.
  *
  *   for (;;) {
  *       CORO_TRY(my->got, coro_group_next(co, &my->g, &my->i));
@@ -1513,7 +1590,8 @@ CORO__MUST_USE CORO_API coro_op coro_group_next(coro_task *co, coro_group *group
  * >>context -- values that are found from here down: a request's id, a user, a log.
  */
 
-/* coro_context_set -- from here to the end of this frame, and in groups opened meanwhile, key has this value.
+/* coro_context_set -- from here to the end of this frame, and in groups opened meanwhile, key has
+ * this value.
  *
  *   coro_context_set(co, &my->id, &request_id, "42");
  */
@@ -1527,7 +1605,8 @@ CORO_API void *coro_context_get(const coro_task *co, const void *key);
  * >>loop
  */
 
-/* coro_run -- make a loop, run one coroutine to its end, tear down: int rc = coro_run(app, .port = 80);
+/* coro_run -- make a loop, run one coroutine to its end, tear down: int rc = coro_run(app, .port =
+ * 80);
  *
  * Returns:    its result
  * Errors:     -EDEADLK: nothing could ever have woken the tasks (who waits for what was reported);
@@ -1535,7 +1614,8 @@ CORO_API void *coro_context_get(const coro_task *co, const void *key);
  */
 #define coro_run(...) CORO__RUN(NULL, __VA_ARGS__, )
 
-/* coro_run_with -- the same with options: coro_run_with(&(coro_options){.clock = CORO_VIRTUAL}, app); */
+/* coro_run_with -- the same with options: coro_run_with(&(coro_options){.clock = CORO_VIRTUAL},
+ * app); */
 #define coro_run_with(options, ...) CORO__RUN(options, __VA_ARGS__, )
 
 /* coro_loop_init -- for owners of a loop. options may be null. Then spawn into &loop->root.
@@ -1558,37 +1638,46 @@ CORO_API int coro_loop_run(coro_loop *loop);
  */
 CORO_API int coro_loop_step(coro_loop *loop);
 
-/* coro_loop_deadline -- when to call coro_loop_step next; at once: the past. CORO_FOREVER: when woken. */
+/* coro_loop_deadline -- when to call coro_loop_step next; at once: the past. CORO_FOREVER: when
+ * woken. */
 CORO_API coro_time coro_loop_deadline(coro_loop *loop);
 
 /* coro_loop_now -- the loop's clock, read now. */
 CORO_API coro_time coro_loop_now(coro_loop *loop);
 
-/* coro_loop_stop -- let coro_loop_run return when those that are ready now have run; a later one goes on.
- * Before a run: it makes one round, without sleeping. */
+/* coro_loop_stop -- let coro_loop_run return when those that are ready now have run; a later one
+ * goes on. Before a run: it makes one round, without sleeping. */
 CORO_API void coro_loop_stop(coro_loop *loop);
 
-/* coro_loop_fini -- give everything back. Returns -EBUSY, and does nothing, while tasks are alive. */
+/* coro_loop_fini -- give everything back. Returns -EBUSY, and does nothing, while tasks are alive.
+ */
 CORO_API int coro_loop_fini(coro_loop *loop);
 
-/* coro_loop_hold, coro_loop_release -- somebody outside (a thread, an interrupt) is going to post: sleeping
- * without a timer is no deadlock, and virtual time stands still until then. Counted. */
+/* coro_loop_hold -- somebody outside (a thread, an interrupt) is going to post: until they are
+ * released, sleeping without a timer is no deadlock, and virtual time stands still. Counted. */
 CORO_API void coro_loop_hold(coro_loop *loop);
+
+/* coro_loop_release -- the end of a coro_loop_hold. */
 CORO_API void coro_loop_release(coro_loop *loop);
 
-/* coro_loop_drive -- put another driver in place; the old one's fini is called. How coro_io.h comes in. */
+/* coro_loop_drive -- put another driver in place; the old one's fini is called. How coro_io.h comes
+ * in. */
 CORO_API void coro_loop_drive(coro_loop *loop, const coro_driver *driver);
 
-/* coro_loop_rung -- for drivers, before they sleep: has something come from outside? Interrupts may be off. */
+/* coro_loop_rung -- for drivers, before they sleep: has something come from outside? Interrupts may
+ * be off. */
 CORO_API bool coro_loop_rung(const coro_loop *loop);
 
-/* coro_loop_alloc, coro_loop_free -- the loop's memory: free lists by size. Null when there is none. */
+/* coro_loop_alloc -- the loop's memory: free lists by size. Null when there is none. */
 CORO_API void *coro_loop_alloc(coro_loop *loop, size_t size);
+
+/* coro_loop_free -- give it back, with the size that it was asked for. */
 CORO_API void coro_loop_free(coro_loop *loop, void *memory, size_t size);
 
 /* coro_post -- have node->run(loop, node) called on the loop's thread.
  *
- * Lock-free, cannot fail, cannot fill: the node is yours until it has been called. In order of posting.
+ * Lock-free, cannot fail, cannot fill: the node is yours until it has been called. In order of
+ * posting.
  *
  * Returns:    true; false when it is posted already.
  * Context:    threads, signal handlers, interrupts
@@ -1604,13 +1693,15 @@ CORO_API void coro_irq_raise(coro_irq *irq);
  */
 CORO__MUST_USE CORO_API coro_op coro_irq_wait(coro_task *co, coro_irq *irq);
 
-/* coro_dump -- print the tree of tasks: what each waits for, since when, and where. sink null: as options say. */
+/* coro_dump -- print the tree of tasks: what each waits for, since when, and where. sink null: as
+ * options say. */
 CORO_API void coro_dump(coro_loop *loop, const coro_sink *sink);
 
 /* coro_stats -- numbers for operators. */
 CORO_API coro_loop_stats coro_stats(const coro_loop *loop);
 
-/* coro_verify -- check every list and flag of the loop; null, or what is wrong. For tests: it is slow. */
+/* coro_verify -- check every list and flag of the loop; null, or what is wrong. For tests: it is
+ * slow. */
 CORO_API const char *coro_verify(coro_loop *loop);
 
 /* ================================================================================================
@@ -1642,13 +1733,15 @@ typedef enum coro_abort {
 
 struct coro_ops {
     const char *what; /* for dumps: "queue get" */
-    /* The task is cancelled or its limit is over. Null: CORO_ABORT_DONE. May complete other tasks. */
+    /* The task is cancelled or its limit is over. Null: CORO_ABORT_DONE. May complete other tasks.
+     */
     coro_abort (*abort)(coro_task *task, coro_waitq *queue);
     /* The task has been taken out of the queue without a result: look who is next. May be null. */
     void (*gone)(coro_task *task, coro_waitq *queue);
 };
 
-/* coro_suspend -- put the task to sleep at the end of a queue, until coro_complete. Return its value.
+/* coro_suspend -- put the task to sleep at the end of a queue, until coro_complete. Return its
+ * value.
  *
  * word is the operation's own while it waits, see coro_word: a pointer into a frame, a count.
  */
@@ -1661,7 +1754,8 @@ CORO__MUST_USE CORO_API coro_op coro_suspend(coro_task *co, coro_waitq *queue, c
  */
 CORO_API bool coro_complete(coro_task *task, intptr_t result);
 
-/* coro_done -- the operation is done at once. Return its value. (The budget may let others run first.) */
+/* coro_done -- the operation is done at once. Return its value. (The budget may let others run
+ * first.) */
 static inline coro_op coro_done(coro_task *co, intptr_t result);
 
 /* coro_refuse -- the task is cancelled: nothing was done. Return its value. */
@@ -1686,7 +1780,8 @@ static inline coro_op coro_local(void);
 /* ------------------------------------------------------------------------------------------------
  * Functions behind the macros.
  */
-CORO__NORETURN CORO__COLD_API void coro__trap(const coro_info *info, unsigned line, const char *text);
+CORO__NORETURN CORO__COLD_API void coro__trap(const coro_info *info, unsigned line,
+                                              const char *text);
 CORO__NORETURN CORO__COLD_API void coro__trap_at(const char *file, unsigned line, const char *name,
                                                  const char *text);
 CORO__NORETURN CORO__COLD_API void coro__trap_alive(const char *file, int line);
@@ -1704,17 +1799,18 @@ CORO_API coro_task *coro__spawn(coro_group *group, const coro_info *info);
 CORO__COLD_API int coro__not_spawned(coro_group *group, const coro_info *info);
 CORO_API int coro__start(coro_group *group, coro_task *task, const coro_info *info);
 CORO_API int coro__run(const coro_options *options, coro_task *task, const coro_info *info);
-CORO_API void coro__scope_open(coro_task *co, coro_frame *frame, coro_scope *scope, int kind, int line);
+CORO_API void coro__scope_open(coro_task *co, coro_frame *frame, coro_scope *scope, int kind,
+                               int line);
 CORO_API coro_time coro__from_now(coro_task *co, coro_time d);
-CORO_API void coro__deadline_open(coro_task *co, coro_frame *frame, coro_scope *scope, coro_time when,
-                                  int line);
+CORO_API void coro__deadline_open(coro_task *co, coro_frame *frame, coro_scope *scope,
+                                  coro_time when, int line);
 CORO_API void coro__shield_open(coro_task *co, coro_frame *frame, coro_scope *scope, coro_time d,
                                 int line);
 CORO_API void coro__leave(coro_task *co, coro_frame *frame);
 CORO_API void coro__group_open(coro_task *co, coro_frame *frame, coro_group *group, coro_mode mode,
                                int line);
-CORO_API void coro__context_set(coro_task *co, coro_frame *frame, coro_context *node, const void *key,
-                                void *value, int line);
+CORO_API void coro__context_set(coro_task *co, coro_frame *frame, coro_context *node,
+                                const void *key, void *value, int line);
 CORO_API coro_frame *coro__heap_frame(coro_task *co, coro_frame *from, const coro_info *info);
 CORO_API coro_frame *coro__heap_caller(coro_frame *frame);
 CORO_API coro_ret coro__heap_call(coro_task *co, coro_frame *frame);
@@ -1736,7 +1832,8 @@ static inline coro_ret coro__put_down(intptr_t v)
     return r;
 }
 
-/* The value of an awaited expression. The frame in which an operation waits is the one to resume. */
+/* The value of an awaited expression. The frame in which an operation waits is the one to resume.
+ */
 static inline intptr_t coro__of_op(coro_task *co, coro_frame *frame, coro_op op)
 {
     if (op.value <= CORO__SPECIAL)
@@ -1789,7 +1886,7 @@ static inline coro_ret coro__again(coro_task *co, coro_frame *frame, intptr_t v)
     }
     return coro__put_down(v);
 }
-#endif
+#endif /* CORO_CHECK */
 
 #if CORO_LABELS_AS_VALUES
 static inline unsigned coro__label_state(ptrdiff_t distance)
@@ -1809,7 +1906,7 @@ static inline ptrdiff_t coro__label_of(const coro_frame *frame)
 {
     return (ptrdiff_t)((int32_t)(frame->place & 0xffffu) - 0x8000);
 }
-#endif
+#endif /* CORO_LABELS_AS_VALUES */
 
 static inline bool coro__has_open(const coro_task *co, const coro_frame *frame)
 {
@@ -1825,7 +1922,7 @@ static inline bool coro_is_local(const coro_task *co, const void *p)
     (void)co;
     (void)p;
     return false;
-#endif
+#endif /* CORO_STACK_CHECK */
 }
 
 /* What outlives the step must not be a local variable of it. */
@@ -1843,15 +1940,16 @@ static inline coro_task *coro__not_alive(coro_task *task, const char *file, int 
 }
 
 /* CORO_CLOSE: what this frame has open inside of the group is closed with it. */
-CORO__MUST_USE static inline coro_op coro__close(coro_task *co, coro_frame *frame, coro_group *group)
+CORO__MUST_USE static inline coro_op coro__close(coro_task *co, coro_frame *frame,
+                                                 coro_group *group)
 {
     if (coro__has_open(co, frame))
         coro__leave(co, frame);
     return coro_group_close(co, group, frame->err);
 }
 
-static inline void coro__timeout_open(coro_task *co, coro_frame *frame, coro_scope *scope, coro_time d,
-                                      int line)
+static inline void coro__timeout_open(coro_task *co, coro_frame *frame, coro_scope *scope,
+                                      coro_time d, int line)
 {
     coro__deadline_open(co, frame, scope, coro__from_now(co, d), line);
 }
@@ -1862,7 +1960,7 @@ static inline coro_ret coro__end(coro_task *co, coro_frame *frame, intptr_t v)
         return coro__put_down(coro__end_slow(co, frame, v));
 #if CORO_DEBUG
     frame->place = CORO__ENDED | (frame->place & 0xffff0000u);
-#endif
+#endif /* CORO_DEBUG */
     return coro__put_down(coro__no_special(v));
 }
 
@@ -1929,28 +2027,29 @@ CORO__MUST_USE static inline coro_op coro_local(void)
 #include <unistd.h>
 #include <fcntl.h>
 #if !defined CLOCK_MONOTONIC
-#error "coro.h: <time.h> hides clock_gettime: include coro.h before system headers, or compile with -std=gnu11 or -D_DEFAULT_SOURCE"
-#endif
-#endif
+#error "coro.h: include it before any system header, or compile with -std=gnu11"
+#endif /* !defined CLOCK_MONOTONIC */
+#endif /* CORO_HOSTED */
 
 #if CORO_TEXTS
 #define CORO__T(text) text
 #else
 #define CORO__T(text) ""
-#endif
+#endif /* CORO_TEXTS */
 #define CORO__COLD_PRIVATE CORO__COLD CORO__UNUSED static
 
 #if defined __cplusplus
 #define CORO__ZERO {}
 #else
 #define CORO__ZERO {0}
-#endif
+#endif /* defined __cplusplus */
 
-/* --- atomics ------------------------------------------------------------------------------------
+/* --- atomics -----------------------------------------------------------------------------------
  * Three are enough. Chips without compare-and-swap switch interrupts off for a moment.
  */
 #if defined __AVR__
 #include <avr/interrupt.h>
+#define CORO__LOCKS 1
 #define CORO__LOCKED(statement)                                                                   \
     do {                                                                                          \
         uint8_t coro__sreg = SREG;                                                                \
@@ -1959,6 +2058,7 @@ CORO__MUST_USE static inline coro_op coro_local(void)
         SREG = coro__sreg;                                                                        \
     } while (0)
 #elif defined __ARM_ARCH_PROFILE && __ARM_ARCH_PROFILE == 'M' && !CORO_HOSTED
+#define CORO__LOCKS 1
 #define CORO__LOCKED(statement)                                                                   \
     do {                                                                                          \
         uint32_t coro__primask;                                                                   \
@@ -1966,51 +2066,54 @@ CORO__MUST_USE static inline coro_op coro_local(void)
         statement;                                                                                \
         __asm__ volatile("msr primask, %0" : : "r"(coro__primask) : "memory");                    \
     } while (0)
-#endif
+#else
+#define CORO__LOCKS 0
+#endif /* defined __AVR__ */
 
-#if defined CORO__LOCKED
+#if CORO__LOCKS
 #define CORO__LOAD(at) (*(at))
 #define CORO__STORE(at, to) ((void)(*(at) = (to)))
 #else
 #define CORO__LOAD(at) __atomic_load_n((at), __ATOMIC_SEQ_CST)
 #define CORO__STORE(at, to) __atomic_store_n((at), (to), __ATOMIC_SEQ_CST)
-#endif
+#endif /* CORO__LOCKS */
 
 /* Set *at to `to` if it is `from`. */
-static inline bool coro__swap_if(coro_post_node *volatile *at, coro_post_node *from, coro_post_node *to)
+static inline bool coro__swap_if(coro_post_node *volatile *at, coro_post_node *from,
+                                 coro_post_node *to)
 {
-#if defined CORO__LOCKED
+#if CORO__LOCKS
     bool same;
     CORO__LOCKED({ same = *at == from; if (same) *at = to; });
     return same;
 #else
     return __atomic_compare_exchange_n(at, &from, to, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-#endif
+#endif /* CORO__LOCKS */
 }
 
 static inline coro_post_node *coro__take_all(coro_post_node *volatile *at)
 {
-#if defined CORO__LOCKED
+#if CORO__LOCKS
     coro_post_node *all;
     CORO__LOCKED({ all = *at; *at = NULL; });
     return all;
 #else
     return __atomic_exchange_n(at, (coro_post_node *)NULL, __ATOMIC_SEQ_CST);
-#endif
+#endif /* CORO__LOCKS */
 }
 
 static inline int coro__set(volatile int *at, int to)
 {
-#if defined CORO__LOCKED
+#if CORO__LOCKS
     int old;
     CORO__LOCKED({ old = *at; *at = to; });
     return old;
 #else
     return __atomic_exchange_n(at, to, __ATOMIC_SEQ_CST);
-#endif
+#endif /* CORO__LOCKS */
 }
 
-/* --- text ---------------------------------------------------------------------------------------
+/* --- text --------------------------------------------------------------------------------------
  * Messages without printf, for chips and for signal handlers' sake.
  */
 typedef struct coro__text {
@@ -2073,7 +2176,7 @@ static inline void coro__say_place(coro__text *t, const coro_info *info, unsigne
 #else
     (void)info;
     coro__say(t, "line ");
-#endif
+#endif /* CORO_NAMES */
     coro__say_number(t, line);
 }
 
@@ -2084,7 +2187,7 @@ static inline void coro__to_stderr(void *arg, const char *text)
     fputs(text, stderr);
 #else
     (void)text;
-#endif
+#endif /* CORO_HOSTED */
 }
 
 static inline const coro_sink *coro__stderr(void)
@@ -2093,12 +2196,10 @@ static inline const coro_sink *coro__stderr(void)
     return &sink;
 }
 
-/* A mistake that cannot be survived: say where and what to do, and end. */
-CORO__COLD_API void coro__trap_at(const char *file, unsigned line, const char *name, const char *text)
+CORO__COLD_PRIVATE void coro__print_trap(const char *file, unsigned line, const char *name,
+                                         const char *text)
 {
-#if defined CORO_TRAP
-    CORO_TRAP(file, line, name, text);
-#elif CORO_TEXTS
+#if CORO_TEXTS
     coro__text t;
     t.sink = coro__stderr();
     t.used = 0;
@@ -2111,7 +2212,23 @@ CORO__COLD_API void coro__trap_at(const char *file, unsigned line, const char *n
     coro__say(&t, text);
     coro__say(&t, "\n");
     coro__flush(&t);
-#endif
+#else
+    (void)file;
+    (void)line;
+    (void)name;
+    (void)text;
+#endif /* CORO_TEXTS */
+}
+
+#ifndef CORO_TRAP
+#define CORO_TRAP(file, line, name, text) coro__print_trap(file, line, name, text)
+#endif /* !CORO_TRAP */
+
+/* A mistake that cannot be survived: say where and what to do, and end. */
+CORO__COLD_API void coro__trap_at(const char *file, unsigned line, const char *name,
+                                  const char *text)
+{
+    CORO_TRAP(file, line, name, text);
     (void)file;
     (void)line;
     (void)name;
@@ -2120,7 +2237,7 @@ CORO__COLD_API void coro__trap_at(const char *file, unsigned line, const char *n
     abort();
 #else
     __builtin_trap();
-#endif
+#endif /* CORO_HOSTED */
 }
 
 CORO__COLD_API void coro__trap(const coro_info *info, unsigned line, const char *text)
@@ -2130,25 +2247,28 @@ CORO__COLD_API void coro__trap(const coro_info *info, unsigned line, const char 
 #else
     (void)info;
     coro__trap_at("", line, "", text);
-#endif
+#endif /* CORO_NAMES */
 }
 
 CORO__COLD_API void coro__trap_alive(const char *file, int line)
 {
-    coro__trap_at(file, (unsigned)line, "coro_start",
-                  CORO__T("a task in this storage is alive; or the storage was not zeroed at first"));
+    coro__trap_at(
+        file, (unsigned)line, "coro_start",
+        CORO__T("a task in this storage is alive; or the storage was not zeroed at first"));
 }
 
 /* A mistake of the code that task runs now. */
 CORO__NORETURN CORO__COLD_PRIVATE void coro__blame(const coro_task *co, const char *text)
 {
-    coro__trap(co && co->leaf ? co->leaf->info : NULL, co && co->leaf ? coro__line(co->leaf) : 0, text);
+    coro__trap(co && co->leaf ? co->leaf->info : NULL, co && co->leaf ? coro__line(co->leaf) : 0,
+               text);
 }
 
 CORO__COLD_API void coro__trap_local(const coro_task *co)
 {
-    coro__blame(co, CORO__T("an operation was given the address of a local variable, which will be gone "
-                            "when it ends: make it a member of the frame"));
+    coro__blame(
+        co, CORO__T("an operation was given the address of a local variable, which will be gone "
+                    "when it ends: make it a member of the frame"));
 }
 
 /* A mistake that is answered with an error: CORO_DEBUG says it aloud. */
@@ -2166,18 +2286,19 @@ CORO__COLD_PRIVATE int coro__warn(const coro_task *co, const char *text, int err
 #else
     (void)co;
     (void)text;
-#endif
+#endif /* CORO_DEBUG */
     return error;
 }
 
-/* --- lists and time ------------------------------------------------------------------------------ */
+/* --- lists and time ------------------------------------------------------------------------ */
 
 static inline void coro__list_init(coro_link *list)
 {
     list->next = list->prev = list;
 }
 
-/* In this order gcc does not merge the stores into one vector, which the next loads would wait for. */
+/* In this order gcc does not merge the stores into one vector, which the next loads would wait for.
+ */
 static inline void coro__insert_before(coro_link *at, coro_link *n)
 {
     coro_link *prev = at->prev;
@@ -2198,7 +2319,7 @@ static inline coro_time coro__minus(coro_time a, coro_time b)
     return (coro_time)((coro__utime)a - (coro__utime)b); /* ticks of 32 bits wrap */
 }
 
-static inline bool coro__before(coro_time a, coro_time b)
+CORO_API bool coro_time_before(coro_time a, coro_time b)
 {
 #if CORO_TIME_BITS == 64
     return a < b;
@@ -2206,7 +2327,7 @@ static inline bool coro__before(coro_time a, coro_time b)
     if (a == CORO_FOREVER || b == CORO_FOREVER)
         return a != CORO_FOREVER;
     return coro__minus(a, b) < 0;
-#endif
+#endif /* CORO_TIME_BITS == 64 */
 }
 
 /* now + d, for d >= 0; saturates. No sum and no clock reading is CORO_FOREVER. */
@@ -2218,9 +2339,10 @@ static inline coro_time coro__after(coro_time now, coro_time d)
     coro_time sum;
     if (d == CORO_FOREVER)
         return CORO_FOREVER;
-    sum = (coro_time)((coro__utime)now + (coro__utime)(d > CORO_FOREVER / 2 ? CORO_FOREVER / 2 : d));
+    sum = (coro_time)((coro__utime)now +
+                      (coro__utime)(d > CORO_FOREVER / 2 ? CORO_FOREVER / 2 : d));
     return sum == CORO_FOREVER ? INT32_MIN : sum;
-#endif
+#endif /* CORO_TIME_BITS == 64 */
 }
 
 static inline coro_time coro__read_clock(coro_loop *loop)
@@ -2229,7 +2351,7 @@ static inline coro_time coro__read_clock(coro_loop *loop)
         loop->now = loop->options.driver.now(loop->options.driver.arg);
 #if CORO_TIME_BITS == 32
     loop->now -= loop->now == CORO_FOREVER;
-#endif
+#endif /* CORO_TIME_BITS == 32 */
     return loop->now;
 }
 
@@ -2243,11 +2365,11 @@ static inline coro_group *coro__group_of(const coro_task *task)
     return (coro_group *)(void *)task->core.outer;
 }
 
-/* --- timers --------------------------------------------------------------------------------------
- * A hierarchical wheel. Level l has slots of 2^(SHIFT + l*BITS) ticks; a timer is in the slot in which
- * its deadline first differs from loop->tick. When the tick enters a slot of a higher level, its
- * timers move down; those of the lowest level are sorted into the list `due`. Appending keeps equal
- * deadlines in start order all the way: both are in the same slot at any time.
+/* --- timers ------------------------------------------------------------------------------------
+ * A hierarchical wheel. Level l has slots of 2^(SHIFT + l*BITS) ticks; a timer is in the slot in
+ * which its deadline first differs from loop->tick. When the tick enters a slot of a higher level,
+ * its timers move down; those of the lowest level are sorted into the list `due`. Appending keeps
+ * equal deadlines in start order all the way: both are in the same slot at any time.
  *
  *     arm --> fresh --sort--> due --> fire          (deadline within the present tick)
  *        `--> slots[n] --> ... --> slots[0] --sort--> due
@@ -2269,7 +2391,7 @@ static inline int coro__level_of(coro__utime differing)
 {
     return (63 - __builtin_clzll((unsigned long long)differing)) / CORO_WHEEL_BITS;
 }
-#endif
+#endif /* CORO_WHEEL_BITS */
 
 #if CORO_WHEEL_BITS
 static inline void coro__timer_place(coro_loop *loop, coro_timer *timer)
@@ -2289,11 +2411,11 @@ static inline void coro__timer_place(coro_loop *loop, coro_timer *timer)
 static inline void coro__timer_place(coro_loop *loop, coro_timer *timer)
 {
     coro_link *at = loop->due.prev;
-    while (at != &loop->due && coro__before(timer->when, coro__timer_of(at)->when))
+    while (at != &loop->due && coro_time_before(timer->when, coro__timer_of(at)->when))
         at = at->prev;
     coro__insert_before(at->next, &timer->link);
 }
-#endif
+#endif /* CORO_WHEEL_BITS */
 
 static inline void coro__timer_arm(coro_loop *loop, coro_core *core, coro_time when)
 {
@@ -2330,7 +2452,7 @@ static inline void coro__merge(coro_link *into, coro_link *from)
     coro_link *at = into->prev;
     while (from->prev != from) {
         coro_link *last = from->prev;
-        while (at != into && coro__before(coro__timer_of(last)->when, coro__timer_of(at)->when))
+        while (at != into && coro_time_before(coro__timer_of(last)->when, coro__timer_of(at)->when))
             at = at->prev;
         coro__unlink(last);
         coro__insert_before(at->next, last);
@@ -2359,8 +2481,8 @@ CORO__COLD_PRIVATE void coro__sort_many(coro_link *list)
         coro__merge(list, &bins[used]);
 }
 
-/* Move a list's timers into a sorted one; of equal ones, those that were there come first, then those
- * that were earlier in the list. */
+/* Move a list's timers into a sorted one; of equal ones, those that were there come first, then
+ * those that were earlier in the list. */
 static inline void coro__sort_into(coro_link *sorted, coro_link *list)
 {
     coro_link *n, *next, *at;
@@ -2375,7 +2497,7 @@ static inline void coro__sort_into(coro_link *sorted, coro_link *list)
             return;
         }
         next = n->next;
-        for (at = sorted->prev; at != sorted && coro__before(when, coro__timer_of(at)->when);)
+        for (at = sorted->prev; at != sorted && coro_time_before(when, coro__timer_of(at)->when);)
             at = at->prev;
         coro__insert_before(at->next, n);
         /* a task that will soon run, and end: its first line and its last */
@@ -2396,10 +2518,11 @@ static inline void coro__settle(coro_loop *loop)
 {
     (void)loop;
 }
-#endif
+#endif /* CORO_WHEEL_BITS */
 
 #if CORO_WHEEL_BITS
-/* The first slot at or after the tick that may hold timers: its level, or -1; *start: its first tick. */
+/* The first slot at or after the tick that may hold timers: its level, or -1; *start: its first
+ * tick. */
 static inline int coro__next_slot(coro_loop *loop, coro__utime *start, unsigned *slot)
 {
     int level;
@@ -2426,8 +2549,8 @@ static inline int coro__next_slot(coro_loop *loop, coro__utime *start, unsigned 
     return -1;
 }
 
-/* Distribute a slot's timers over the levels below. A second walk, from the other end, fetches them into
- * the cache: two chains of misses at a time instead of one. */
+/* Distribute a slot's timers over the levels below. A second walk, from the other end, fetches them
+ * into the cache: two chains of misses at a time instead of one. */
 static inline void coro__cascade(coro_loop *loop, coro_link *slot)
 {
     coro_link *at = slot->next, *back = slot->prev, *next;
@@ -2461,10 +2584,10 @@ static inline void coro__wheel_turn(coro_loop *loop, coro__utime to)
         }
     }
 }
-#endif
+#endif /* CORO_WHEEL_BITS */
 
-/* When the first timer fires, or a moment before that; CORO_FOREVER: there is none. Exact, where the
- * first one is not in a crowd far away. */
+/* When the first timer fires, or a moment before that; CORO_FOREVER: there is none. Exact, where
+ * the first one is not in a crowd far away. */
 static inline coro_time coro__next_deadline(coro_loop *loop)
 {
     if (!loop->timers)
@@ -2492,7 +2615,7 @@ static inline coro_time coro__next_deadline(coro_loop *loop)
     }
 #else
     return CORO_FOREVER;
-#endif
+#endif /* CORO_WHEEL_BITS */
 }
 
 static void coro__expire(coro_loop *loop, coro_core *core);
@@ -2505,13 +2628,13 @@ static inline void coro__fire(coro_loop *loop)
 #if CORO_WHEEL_BITS
     if (coro__tick_of(loop->now) > loop->tick)
         coro__wheel_turn(loop, coro__tick_of(loop->now));
-#endif
+#endif /* CORO_WHEEL_BITS */
     for (;;) {
         coro_timer *first;
         coro_core *later;
         coro__settle(loop);
         first = coro__timer_of(loop->due.next);
-        if (&first->link == &loop->due || coro__before(loop->now, first->when))
+        if (&first->link == &loop->due || coro_time_before(loop->now, first->when))
             return;
         later = (coro_core *)(void *)first->link.next->next;
         if (&later->timer.link != &loop->due && later->kind == CORO__TASK) {
@@ -2522,10 +2645,11 @@ static inline void coro__fire(coro_loop *loop)
     }
 }
 
-/* --- the run queue --------------------------------------------------------------------------------
- * FIFO. A task is in it at most once, so room is reserved when it is spawned, and a wake-up cannot fail.
- * A ring of pointers lets the processor fetch many tasks at once; with a list through the tasks the
- * address of the next one would have to be fetched first.
+/* --- the run queue -----------------------------------------------------------------------------
+ * FIFO. A task is
+ * in it at most once, so room is reserved when it is spawned, and a wake-up cannot fail. A ring of
+ * pointers lets the processor fetch many tasks at once; with a list through the tasks the address
+ * of the next one would have to be fetched first.
  */
 #if CORO_RING
 static inline void coro__ready(coro_loop *loop, coro_task *task)
@@ -2581,7 +2705,8 @@ CORO__COLD_PRIVATE void coro__shuffle(coro_loop *loop, uint32_t n)
 {
     coro_task **first = &loop->ready[loop->head & loop->mask], **other, *t = *first;
     loop->random = loop->random * 1664525u + 1013904223u;
-    other = &loop->ready[(loop->head + (uint32_t)(((uint64_t)loop->random * n) >> 32)) & loop->mask];
+    other =
+        &loop->ready[(loop->head + (uint32_t)(((uint64_t)loop->random * n) >> 32)) & loop->mask];
     *first = *other;
     *other = t;
 }
@@ -2619,11 +2744,12 @@ static inline bool coro__reserve(coro_loop *loop)
     loop->alive++;
     return true;
 }
-#endif
+#endif /* CORO_RING */
 
-/* --- memory ---------------------------------------------------------------------------------------
- * Sizes are rounded up to grains. A freed piece goes to the list of its size; new ones are cut from a
- * slab. What is larger than the largest class comes from the allocator itself, or, in an arena, from a
+/* --- memory ------------------------------------------------------------------------------------
+ * Sizes are
+ * rounded up to grains. A freed piece goes to the list of its size; new ones are cut from a slab.
+ * What is larger than the largest class comes from the allocator itself, or, in an arena, from a
  * list that is searched.
  */
 typedef struct coro__piece {
@@ -2638,7 +2764,9 @@ static inline size_t coro__round(size_t size)
 
 static inline void *coro__take(coro_loop *loop, size_t size)
 {
-    void *memory = loop->options.allocator.alloc ? loop->options.allocator.alloc(loop->options.allocator.arg, size) : NULL;
+    void *memory = loop->options.allocator.alloc
+                       ? loop->options.allocator.alloc(loop->options.allocator.arg, size)
+                       : NULL;
     if (memory)
         loop->memory += size;
     return memory;
@@ -2710,7 +2838,7 @@ CORO_API void *coro_loop_alloc(coro_loop *loop, size_t size)
     return piece;
 #else
     return coro__large(loop, coro__round(size));
-#endif
+#endif /* CORO_CLASSES */
 }
 
 CORO_API void coro_loop_free(coro_loop *loop, void *memory, size_t size)
@@ -2719,7 +2847,7 @@ CORO_API void coro_loop_free(coro_loop *loop, void *memory, size_t size)
     coro__piece *piece = (coro__piece *)memory;
 #if CORO_CLASSES
     if (c >= CORO_CLASSES)
-#endif
+#endif /* CORO_CLASSES */
     {
         if (!loop->arena) {
             coro__give(loop, memory, rounded);
@@ -2732,7 +2860,7 @@ CORO_API void coro_loop_free(coro_loop *loop, void *memory, size_t size)
     loop->free[c] = piece;
 }
 
-/* --- what the loop has to say --------------------------------------------------------------------- */
+/* --- what the loop has to say -------------------------------------------------------------- */
 
 static inline void coro__say_task(coro__text *t, const coro_task *task)
 {
@@ -2763,7 +2891,7 @@ CORO__COLD_PRIVATE void coro__report(coro_loop *loop, const coro_task *task, con
     (void)loop;
     (void)task;
     (void)what;
-#endif
+#endif /* CORO_TEXTS */
 }
 
 /* An error that no caller and no group will see. */
@@ -2773,7 +2901,7 @@ CORO__COLD_PRIVATE void coro__unseen(coro_loop *loop, coro_task *task, int error
         loop->options.on_error(loop->options.arg, task, error);
 }
 
-/* --- waiting --------------------------------------------------------------------------------------
+/* --- waiting -----------------------------------------------------------------------------------
  *
  *              coro_suspend                     coro_complete
  *     runs ---------------------> waits in q ------------------> ready --> runs
@@ -2824,7 +2952,8 @@ static inline void coro__wake(coro_task *task, intptr_t result)
     coro__ready(task->loop, task);
 }
 
-/* Queues are the user's and may change; only the constants of CORO__WAITS must not, and have no head. */
+/* Queues are the user's and may change; only the constants of CORO__WAITS must not, and have no
+ * head. */
 static inline coro_waitq *coro__queue_of(const coro_task *task)
 {
     return (coro_waitq *)(uintptr_t)task->waiting;
@@ -2891,7 +3020,8 @@ static inline void coro__refused(coro_task *task)
         task->core.timer.when = 0;
     }
     if (++task->core.timer.when == 1000)
-        coro__report(task->loop, task, CORO__T(" ignores its cancellation: 1000 awaits have failed in a row"));
+        coro__report(task->loop, task,
+                     CORO__T(" ignores its cancellation: 1000 awaits have failed in a row"));
 }
 
 static inline coro_abort coro__abort_never(coro_task *task, coro_waitq *queue)
@@ -2928,7 +3058,7 @@ CORO_API coro_op coro_sleep_until(coro_task *co, coro_time t)
     coro_time now = coro__read_clock(co->loop);
     if (t == CORO_FOREVER)
         return coro_sleep(co, CORO_FOREVER);
-    if (!coro__before(now, t))
+    if (!coro_time_before(now, t))
         return coro_sleep(co, 0);
     if (coro_cancelled(co))
         return coro_refuse(co);
@@ -2937,7 +3067,8 @@ CORO_API coro_op coro_sleep_until(coro_task *co, coro_time t)
     return coro__op(CORO__PENDING);
 }
 
-CORO_API coro_op coro_within(coro_task *co, coro_time d, coro_op op_for_a_call_there_is_coro_call_within)
+CORO_API coro_op coro_within(coro_task *co, coro_time d,
+                             coro_op op_for_a_call_there_is_coro_call_within)
 {
     coro_op op = op_for_a_call_there_is_coro_call_within;
     coro_loop *loop = co->loop;
@@ -2953,7 +3084,7 @@ CORO_API coro_op coro_within(coro_task *co, coro_time d, coro_op op_for_a_call_t
     if (when == CORO_FOREVER)
         return op;
     if (co->core.flags & CORO__ARMED) {
-        if (!coro__before(when, co->core.timer.when))
+        if (!coro_time_before(when, co->core.timer.when))
             return op; /* a sleep, or an inner limit, that ends sooner */
         coro__timer_disarm(loop, &co->core);
     }
@@ -2967,12 +3098,13 @@ CORO_API coro_time coro_now(coro_task *co)
     return coro__read_clock(co->loop);
 }
 
-/* --- cancellation ---------------------------------------------------------------------------------
- * EFFECTIVE is kept, not computed: each core's is REQUESTED || (!SHIELD && outer's EFFECTIVE), and each
- * task has a copy of its innermost scope's, CANCELLED, the one bit that operations test. When a flag
+/* --- cancellation ------------------------------------------------------------------------------
+ * EFFECTIVE is
+ * kept, not computed: each core's is REQUESTED || (!SHIELD && outer's EFFECTIVE), and each task has
+ * a copy of its innermost scope's, CANCELLED, the one bit that operations test. When a flag
  * changes, the tree below is walked in preorder (a group's children, then the next scope in), back
- * through `outer` and the sibling ring, and pruned where nothing changes: no recursion, no memory, and
- * every edge once.
+ * through `outer` and the sibling ring, and pruned where nothing changes: no recursion, no memory,
+ * and every edge once.
  */
 static inline coro_core *coro__innermost(const coro_task *task)
 {
@@ -3136,8 +3268,9 @@ CORO_API int coro_group_cancel(coro_group *group)
     return coro__request(&group->scope.core, false);
 }
 
-/* --- scopes ---------------------------------------------------------------------------------------
- * A task's open scopes, groups, running generators and context values are one chain:
+/* --- scopes ------------------------------------------------------------------------------------
+ * A task's
+ * open scopes, groups, running generators and context values are one chain:
  *
  *     task <--outer-- outermost <--outer-- ... <--outer-- innermost        task.inner -> innermost
  *                     outermost --inner--> ... --inner--> innermost --inner--> outermost
@@ -3182,7 +3315,8 @@ static inline void coro__scope_enter(coro_task *co, coro_frame *frame, coro_scop
     coro_core *core = &scope->core;
     coro__no_local(co, scope);
     if (CORO__UNLIKELY(core->flags & CORO__OPEN))
-        coro__trap(frame->info, (unsigned)line, CORO__T("this scope or group is open already: close it first"));
+        coro__trap(frame->info, (unsigned)line,
+                   CORO__T("this scope or group is open already: close it first"));
     core->flags = (uint16_t)(CORO__OPEN | (co->core.flags & CORO__CANCELLED) / CORO__TO_CANCELLED);
     core->kind = (uint8_t)kind;
     core->index = (coro_count)line;
@@ -3198,7 +3332,7 @@ CORO__COLD_PRIVATE void coro__scope_preset(coro_task *co, coro_core *core, uint1
 {
     core->flags |= preset;
     if (preset & CORO__DEADLINE) {
-        if (!coro__before(coro__read_clock(co->loop), core->timer.when))
+        if (!coro_time_before(coro__read_clock(co->loop), core->timer.when))
             core->flags |= CORO__REQUESTED | CORO__EXPIRED;
         else if (core->timer.when != CORO_FOREVER)
             coro__timer_arm(co->loop, core, core->timer.when);
@@ -3207,7 +3341,8 @@ CORO__COLD_PRIVATE void coro__scope_preset(coro_task *co, coro_core *core, uint1
     coro__touch(co);
 }
 
-CORO_API void coro__scope_open(coro_task *co, coro_frame *frame, coro_scope *scope, int kind, int line)
+CORO_API void coro__scope_open(coro_task *co, coro_frame *frame, coro_scope *scope, int kind,
+                               int line)
 {
     uint16_t preset = scope->core.flags & CORO__PRESETS;
     coro__scope_enter(co, frame, scope, kind, line);
@@ -3221,13 +3356,13 @@ CORO_API coro_time coro__from_now(coro_task *co, coro_time d)
     return d <= 0 ? now : coro__after(now, d);
 }
 
-CORO_API void coro__deadline_open(coro_task *co, coro_frame *frame, coro_scope *scope, coro_time when,
-                                  int line)
+CORO_API void coro__deadline_open(coro_task *co, coro_frame *frame, coro_scope *scope,
+                                  coro_time when, int line)
 {
     uint16_t preset = (scope->core.flags & CORO__PRESETS) | CORO__DEADLINE;
     coro__scope_enter(co, frame, scope, CORO__SCOPE, line);
     scope->core.timer.when = when;
-    if (preset == CORO__DEADLINE && coro__before(co->loop->now, when) && when != CORO_FOREVER) {
+    if (preset == CORO__DEADLINE && coro_time_before(co->loop->now, when) && when != CORO_FOREVER) {
         scope->core.flags |= CORO__DEADLINE;
         coro__timer_arm(co->loop, &scope->core, when);
     } else {
@@ -3235,7 +3370,8 @@ CORO_API void coro__deadline_open(coro_task *co, coro_frame *frame, coro_scope *
     }
 }
 
-CORO_API void coro__shield_open(coro_task *co, coro_frame *frame, coro_scope *scope, coro_time d, int line)
+CORO_API void coro__shield_open(coro_task *co, coro_frame *frame, coro_scope *scope, coro_time d,
+                                int line)
 {
     if (!(scope->core.flags & CORO__OPEN)) /* else the open traps */
         scope->core.flags |= CORO__SHIELD;
@@ -3285,7 +3421,8 @@ static inline void coro__scope_remove(coro_task *co, coro_scope *scope, bool cau
 static inline intptr_t coro__scope_verdict(coro_task *co, coro_scope *scope, intptr_t rc)
 {
     uint16_t flags = scope->core.flags;
-    bool caught = rc == -ECANCELED && (flags & CORO__REQUESTED) && !coro__from_outside(&scope->core);
+    bool caught = rc == -ECANCELED && (flags & CORO__REQUESTED) &&
+                  !coro__from_outside(&scope->core);
     coro__scope_remove(co, scope, caught);
     if (!caught)
         return rc;
@@ -3307,7 +3444,8 @@ static inline int coro__may_close(coro_task *co, coro_scope *scope)
     if (scope->task != co)
         return coro__warn(co, CORO__T("closes a scope or group of another task's"), -EPERM);
     if (!coro__is_innermost(co, &scope->core))
-        return coro__warn(co, CORO__T("closes a scope or group while one inside it is open"), -EBUSY);
+        return coro__warn(co, CORO__T("closes a scope or group while one inside it is open"),
+                          -EBUSY);
     return 0;
 }
 
@@ -3319,7 +3457,8 @@ CORO__COLD_PRIVATE int coro__scope_close_slow(coro_task *co, coro_scope *scope, 
         return rc;
     }
     if (scope->core.kind != CORO__SCOPE && scope->core.kind != CORO__CONTEXT)
-        return coro__warn(co, CORO__T("closes a group as a scope: coro_group_close waits for its tasks"), -EBUSY);
+        return coro__warn(
+            co, CORO__T("closes a group as a scope: coro_group_close waits for its tasks"), -EBUSY);
     e = coro__may_close(co, scope);
     return e ? e : (int)coro__scope_verdict(co, scope, rc);
 }
@@ -3347,7 +3486,7 @@ CORO_API int coro_scope_deadline(coro_scope *scope, coro_time t)
     core->flags |= CORO__DEADLINE;
     if (t == CORO_FOREVER)
         core->flags &= (uint16_t)~CORO__DEADLINE;
-    else if (coro__before(coro__read_clock(scope->task->loop), t))
+    else if (coro_time_before(coro__read_clock(scope->task->loop), t))
         coro__timer_arm(scope->task->loop, core, t);
     else
         (void)coro__request(core, true);
@@ -3356,7 +3495,8 @@ CORO_API int coro_scope_deadline(coro_scope *scope, coro_time t)
 
 CORO_API void coro_scope_shield(coro_scope *scope, bool on)
 {
-    uint16_t flags = (uint16_t)((scope->core.flags & (uint16_t)~CORO__SHIELD) | (on ? CORO__SHIELD : 0));
+    uint16_t flags = (uint16_t)((scope->core.flags & (uint16_t)~CORO__SHIELD) |
+                                (on ? CORO__SHIELD : 0));
     if (flags == scope->core.flags)
         return;
     scope->core.flags = flags;
@@ -3387,7 +3527,7 @@ CORO_API coro_time coro_deadline(const coro_task *co)
         return CORO_TIME_BITS == 64 ? -CORO_FOREVER : co->loop->now;
     for (core = coro__innermost(co); core; core = core->outer) {
         if (core->kind != CORO__TASK && (core->flags & CORO__DEADLINE) &&
-            coro__before(core->timer.when, first))
+            coro_time_before(core->timer.when, first))
             first = core->timer.when;
         if (core->flags & CORO__SHIELD)
             break;
@@ -3395,12 +3535,13 @@ CORO_API coro_time coro_deadline(const coro_task *co)
     return first;
 }
 
-/* --- context -------------------------------------------------------------------------------------- */
+/* --- context ------------------------------------------------------------------------------- */
 
-CORO_API void coro__context_set(coro_task *co, coro_frame *frame, coro_context *node, const void *key,
-                                void *value, int line)
+CORO_API void coro__context_set(coro_task *co, coro_frame *frame, coro_context *node,
+                                const void *key, void *value, int line)
 {
-    if (!(node->scope.core.flags & CORO__OPEN) || node->scope.frame != frame) /* else it is changed */
+    if (!(node->scope.core.flags & CORO__OPEN) ||
+        node->scope.frame != frame) /* else it is changed */
         coro__scope_open(co, frame, &node->scope, CORO__CONTEXT, line);
     node->key = key;
     node->value = value;
@@ -3415,7 +3556,7 @@ CORO_API void *coro_context_get(const coro_task *co, const void *key)
     return NULL;
 }
 
-/* --- leaving a frame ------------------------------------------------------------------------------ */
+/* --- leaving a frame ----------------------------------------------------------------------- */
 
 /* On the way to FINALLY: close the frame's scopes, down to its innermost open group. */
 CORO_API void coro__leave(coro_task *co, coro_frame *frame)
@@ -3439,8 +3580,8 @@ static inline bool coro__is_closing(const coro_task *co, const coro_frame *frame
            ((const coro_gen *)(const void *)core)->state == CORO__GEN_CLOSING;
 }
 
-/* The one way out. The function is entered anew at FINALLY or END, so that no other path of its pays for
- * what must be kept in registers here. */
+/* The one way out. The function is entered anew at FINALLY or END, so that no other path of its
+ * pays for what must be kept in registers here. */
 CORO__COLD_API intptr_t coro__exit(coro_task *co, coro_frame *frame, intptr_t e, bool in_finally)
 {
     if (!in_finally || !frame->err || coro__is_closing(co, frame))
@@ -3458,9 +3599,11 @@ CORO__COLD_API intptr_t coro__no_label(coro_task *co, coro_frame *frame)
         return frame->info->run(co, frame);
     }
     if (at == CORO__ENDED)
-        coro__trap(frame->info, coro__line(frame), CORO__T("this coroutine has ended: it cannot be resumed"));
+        coro__trap(frame->info, coro__line(frame),
+                   CORO__T("this coroutine has ended: it cannot be resumed"));
     coro__trap(frame->info, coro__line(frame),
-               CORO__T("this await is inside a switch of yours and cannot be resumed: use if/else, or CORO_LABELS_AS_VALUES"));
+               CORO__T("this await is inside a switch of yours and cannot be resumed: use if/else, "
+                       "or CORO_LABELS_AS_VALUES"));
 }
 
 static intptr_t coro__gen_ended(coro_task *co, coro_gen *gen, intptr_t v);
@@ -3472,7 +3615,8 @@ CORO__COLD_API intptr_t coro__end_slow(coro_task *co, coro_frame *frame, intptr_
         coro_scope *s = (coro_scope *)(void *)co->core.inner;
         if (s->core.kind == CORO__GROUP)
             coro__trap(frame->info, (unsigned)s->core.index,
-                       CORO__T("the group opened here is open at the end of its frame: CORO_FINALLY: CORO_CLOSE(&group);"));
+                       CORO__T("the group opened here is open at the end of its frame: "
+                               "CORO_FINALLY: CORO_CLOSE(&group);"));
         if (s->core.kind == CORO__GENERATOR)
             v = coro__gen_ended(co, (coro_gen *)(void *)s, v);
         else
@@ -3481,8 +3625,9 @@ CORO__COLD_API intptr_t coro__end_slow(coro_task *co, coro_frame *frame, intptr_
     return coro__end(co, frame, v).value;
 }
 
-/* --- calls with frames from the loop's memory ------------------------------------------------------
- * A small frame between caller and callee frees both when the callee is done.
+/* --- calls with frames from the loop's memory --------------------------------------------------
+ * A small frame between caller and callee
+ * frees both when the callee is done.
  */
 typedef struct coro__heap {
     coro_frame frame;
@@ -3503,7 +3648,7 @@ CORO_API coro_frame *coro__heap_frame(coro_task *co, coro_frame *from, const cor
     static const coro_info self = {coro__heap_run, "coro_call_new", __FILE__, 0, 0};
 #else
     static const coro_info self = {coro__heap_run, 0, 0};
-#endif
+#endif /* CORO_NAMES */
     size_t size = CORO__HEAP_HEAD + info->size - info->offset;
     coro__heap *heap = (coro__heap *)coro_loop_alloc(co->loop, size);
     if (!heap)
@@ -3534,9 +3679,10 @@ CORO_API coro_ret coro__heap_call(coro_task *co, coro_frame *frame)
     return r;
 }
 
-/* --- generators -----------------------------------------------------------------------------------
- * A generator runs on its consumer's task, as a call does. While it runs, its core is in the consumer's
- * chain, and everything that it opens is inside; a yield takes it out again.
+/* --- generators --------------------------------------------------------------------------------
+ * A generator
+ * runs on its consumer's task, as a call does. While it runs, its core is in the consumer's chain,
+ * and everything that it opens is inside; a yield takes it out again.
  *
  *     open      next            CORO_YIELD
  *     ----> FRESH ----> RUNNING -----------> YIELDED --close--> CLOSING
@@ -3611,7 +3757,8 @@ CORO_API int coro__yield(coro_task *co, coro_frame *frame)
             continue;
         if (core != co->core.inner)
             coro__trap(frame->info, coro__line(frame),
-                       CORO__T("CORO_YIELD with a scope, group or context open: close it before, open it after"));
+                       CORO__T("CORO_YIELD with a scope, group or context open: close it before, "
+                               "open it after"));
         if (((coro_gen *)(void *)core)->state == CORO__GEN_CLOSING)
             return -EPIPE;
         coro__gen_remove(co, (coro_gen *)(void *)core, CORO__GEN_YIELDED);
@@ -3625,7 +3772,7 @@ CORO_API int coro__yielded(coro_task *co)
     return ((coro_gen *)(void *)co->core.inner)->state == CORO__GEN_CLOSING ? -EPIPE : 0;
 }
 
-/* --- tasks ----------------------------------------------------------------------------------------
+/* --- tasks -------------------------------------------------------------------------------------
  *
  *     spawn / start --> ready --> runs <--> waits
  *                                  `--> ended: joiners woken, group told, memory freed
@@ -3643,7 +3790,7 @@ CORO__COLD_PRIVATE void coro__group_failed(coro_group *group, const coro_info *i
 #else
     (void)info;
     (void)index;
-#endif
+#endif /* CORO_GROUP_ERRORS */
     group->failed++;
     if (!group->first)
         group->first = error;
@@ -3662,15 +3809,17 @@ CORO__COLD_PRIVATE int coro__start_failed(coro_group *group, const coro_info *in
 
 CORO__COLD_API int coro__not_spawned(coro_group *group, const coro_info *info)
 {
-    return coro__start_failed(group, info, group->scope.core.flags & CORO__OPEN ? -ENOMEM : -ESHUTDOWN);
+    return coro__start_failed(group, info,
+                              group->scope.core.flags & CORO__OPEN ? -ENOMEM : -ESHUTDOWN);
 }
 
 static inline void coro__grant(coro_group *group);
 CORO__COLD_PRIVATE void coro__grant_ended(coro_loop *loop, coro_group *group);
 
-/* Make a task: alive, in its group, at the end of the run queue. Field by field: clearing it all first
- * would cost as much again. */
-static inline void coro__task_init(coro_group *group, coro_task *task, const coro_info *info, unsigned flags)
+/* Make a task: alive, in its group, at the end of the run queue. Field by field: clearing it all
+ * first would cost as much again. */
+static inline void coro__task_init(coro_group *group, coro_task *task, const coro_info *info,
+                                   unsigned flags)
 {
     coro_frame *frame = (coro_frame *)(void *)((char *)task + info->offset);
     coro_loop *loop = group->loop;
@@ -3730,7 +3879,9 @@ CORO_API int coro__start(coro_group *group, coro_task *task, const coro_info *in
 {
     if (CORO_STACK_CHECK && group->loop && group->loop->running &&
         group->loop->stack - (uintptr_t)task < CORO__STACK_WINDOW)
-        coro__trap(info, 0, CORO__T("coro_start: the task is a local variable: make it a member of the frame"));
+        coro__trap(
+            info, 0,
+            CORO__T("coro_start: the task is a local variable: make it a member of the frame"));
     if (task->core.outer == &group->scope.core && (group->done || group->done_out))
         coro__forget_done(group, task); /* it ended here before, and coro_group_next has not told */
     if (CORO__UNLIKELY(!(group->scope.core.flags & CORO__OPEN) || !coro__reserve(group->loop))) {
@@ -3761,7 +3912,7 @@ CORO_API const char *coro__task_name(const coro_task *task)
 #else
     (void)task;
     return "task";
-#endif
+#endif /* CORO_NAMES */
 }
 
 CORO_API coro_status coro__task_status(const coro_task *task)
@@ -3780,7 +3931,7 @@ static inline int coro__as_int(intptr_t v)
 #if INTPTR_MAX > INT_MAX
     if (v > INT_MAX)
         return INT_MAX;
-#endif
+#endif /* INTPTR_MAX > INT_MAX */
     return (int)v;
 }
 
@@ -3876,8 +4027,9 @@ CORO__COLD_PRIVATE void coro__task_end_slow(coro_loop *loop, coro_task *task, co
     coro_group *group = coro__group_of(task);
     bool seen;
     if (task->result < 0)
-        task->core.flags |= task->result == -ECANCELED && (flags & CORO__EFFECTIVE) ? CORO__CANCELLED
-                                                                                     : CORO__FAILED;
+        task->core.flags |= task->result == -ECANCELED && (flags & CORO__EFFECTIVE)
+                                ? CORO__CANCELLED
+                                : CORO__FAILED;
     coro__event(loop, CORO_EVENT_END, task);
     seen = task->joiner || task == loop->main;
     if (task->joiner)
@@ -3914,11 +4066,12 @@ static void coro__task_end(coro_loop *loop, coro_task *task, coro_frame *root, i
         coro__task_gone(loop, group, task, root->info->size, flags);
 }
 
-/* --- groups ---------------------------------------------------------------------------------------- */
+/* --- groups -------------------------------------------------------------------------------- */
 
 CORO__WAITS(close, CORO__T("group close"), coro__abort_never)
 
-CORO_API void coro__group_open(coro_task *co, coro_frame *frame, coro_group *group, coro_mode mode, int line)
+CORO_API void coro__group_open(coro_task *co, coro_frame *frame, coro_group *group, coro_mode mode,
+                               int line)
 {
     coro__scope_open(co, frame, &group->scope, CORO__GROUP, line);
     group->loop = co->loop;
@@ -3945,9 +4098,9 @@ CORO_API void coro__group_open(coro_task *co, coro_frame *frame, coro_group *gro
  *   a race was won                      the winner's result
  *   the body failed                     CORO_ALL: the first error in time; else the body's
  *   a child failed, not CORO_COLLECT    the first error in time
- *   something was cut short             by what is outside: -ECANCELED; by its deadline: -ETIMEDOUT;
- *                                       by itself: the body's result, if it has one
- *   otherwise                           the body's result
+ *   something was cut short             by what is outside: -ECANCELED; by its deadline:
+ * -ETIMEDOUT; by itself: the body's result, if it has one otherwise                           the
+ * body's result
  */
 static inline intptr_t coro__group_verdict(const coro_group *group, intptr_t rc)
 {
@@ -3987,8 +4140,9 @@ static inline intptr_t coro__group_finish(coro_group *group, intptr_t rc)
 {
     bool quiet = rc >= 0 && !group->failed && !(group->scope.core.flags & CORO__EFFECTIVE) &&
                  !group->attention;
-    return quiet && coro__scope_pop(group->scope.task, &group->scope) ? rc
-                                                                       : coro__group_finish_slow(group, rc);
+    return quiet && coro__scope_pop(group->scope.task, &group->scope)
+               ? rc
+               : coro__group_finish_slow(group, rc);
 }
 
 /* A body that failed, or the close of a group that is not ours to close. 0: go on. */
@@ -4037,8 +4191,9 @@ static inline bool coro__has_room(const coro_group *group)
     return !group->limit || group->alive + group->granted < group->limit;
 }
 
-/* Tell waiters that there is room. It is theirs until they have had their step; then, if they have not
- * spawned, anybody's: groups with room granted are in a list that is looked at after each round. */
+/* Tell waiters that there is room. It is theirs until they have had their step; then, if they have
+ * not spawned, anybody's: groups with room granted are in a list that is looked at after each
+ * round. */
 static inline void coro__granted(coro_group *group, uint32_t until)
 {
     group->granted_until = until;
@@ -4071,7 +4226,8 @@ CORO__COLD_PRIVATE void coro__grants_review(coro_loop *loop)
     coro_group *group = loop->granting, *next;
     for (; group; group = next) {
         next = group->granting;
-        if (coro__ready_count(loop) && (loop->random || !coro__ready_past(loop, group->granted_until)))
+        if (coro__ready_count(loop) &&
+            (loop->random || !coro__ready_past(loop, group->granted_until)))
             continue;
         coro__grant_ended(loop, group);
         coro__grant(group);
@@ -4095,8 +4251,8 @@ CORO_API coro_op coro_group_wait_room(coro_task *co, coro_group *group)
     return coro_suspend(co, &group->room, &ops, 0);
 }
 
-/* Ended children of coro_start's are pushed on `done` without touching the others, which may be gone, and
- * turned over into `done_out` when they are asked for. */
+/* Ended children of coro_start's are pushed on `done` without touching the others, which may be
+ * gone, and turned over into `done_out` when they are asked for. */
 static inline void coro__done_push(coro_group *group, coro_task *task)
 {
     task->sibling.next = (coro_link *)(void *)group->done;
@@ -4181,7 +4337,7 @@ static inline void coro__group_ended(coro_group *group)
     coro__wake(opener, coro__group_finish(group, coro_word(opener)));
 }
 
-/* --- interrupts and posts -------------------------------------------------------------------------- */
+/* --- interrupts and posts ------------------------------------------------------------------ */
 
 static inline void coro__wake_loop(coro_loop *loop)
 {
@@ -4219,7 +4375,8 @@ static inline void coro__collect(coro_loop *loop)
         while (oldest && oldest != CORO__CLAIMED) {
             node = oldest;
             oldest = CORO__LOAD(&node->next);
-            CORO__STORE(&node->next, (coro_post_node *)NULL); /* from here on it may be posted again */
+            CORO__STORE(&node->next,
+                        (coro_post_node *)NULL); /* from here on it may be posted again */
             node->run(loop, node);
         }
     }
@@ -4259,7 +4416,7 @@ CORO_API void coro_irq_raise(coro_irq *irq)
         if (loop)
             coro__wake_loop(loop);
     }
-#endif
+#endif /* CORO_HOSTED */
 }
 
 static inline coro_abort coro__abort_irq(coro_task *task, coro_waitq *queue)
@@ -4304,7 +4461,7 @@ CORO_API void coro_loop_release(coro_loop *loop)
     loop->held -= loop->held > 0;
 }
 
-/* --- the hosted driver: POSIX clock, pselect, and a pipe that ends its sleep ----------------------- */
+/* --- the hosted driver: POSIX clock, pselect, and a pipe that ends its sleep --------------- */
 #if CORO_HOSTED
 static inline coro_time coro__posix_now(void *arg)
 {
@@ -4312,11 +4469,12 @@ static inline coro_time coro__posix_now(void *arg)
     (void)arg;
     clock_gettime(CLOCK_MONOTONIC, &t);
 #if CORO_TIME_BITS == 64
-    return (coro_time)t.tv_sec * CORO_TICKS_PER_S + (coro_time)t.tv_nsec / (1000000000 / CORO_TICKS_PER_S);
+    return (coro_time)t.tv_sec * CORO_TICKS_PER_S +
+           (coro_time)t.tv_nsec / (1000000000 / CORO_TICKS_PER_S);
 #else
     return (coro_time)((coro__utime)t.tv_sec * CORO_TICKS_PER_S +
                        (coro__utime)(t.tv_nsec / (1000000000 / CORO_TICKS_PER_S)));
-#endif
+#endif /* CORO_TIME_BITS == 64 */
 }
 
 static inline void coro__posix_pipe(coro_loop *loop)
@@ -4391,19 +4549,20 @@ static inline void coro__free(void *arg, void *memory, size_t size)
     (void)size;
     free(memory);
 }
-#endif
+#endif /* CORO_HOSTED */
 
-/* --- the loop --------------------------------------------------------------------------------------
+/* --- the loop ----------------------------------------------------------------------------------
  *
  *     round:  run what is ready, up to a number of steps
  *             look outside: posts, bells, the driver (which completes I/O), then timers
  *             nothing ready? sleep until the first deadline; none, and nobody outside: deadlock
  */
-/* frame has given v, which is not the usual: go on with its caller, end the task, or trap. True: the
- * task has ended, and its memory may be gone. */
+/* frame has given v, which is not the usual: go on with its caller, end the task, or trap. True:
+ * the task has ended, and its memory may be gone. */
 static inline bool coro__step_on(coro_loop *loop, coro_task *task, coro_frame *frame, intptr_t v)
 {
-    coro_frame *caller = frame->caller; /* read before the run: coro_call_new's frame frees itself */
+    coro_frame *caller =
+        frame->caller; /* read before the run: coro_call_new's frame frees itself */
     for (;;) {
         if (v > CORO__SPECIAL) {
             if (!caller) {
@@ -4436,7 +4595,8 @@ static inline bool coro__step(coro_loop *loop, coro_task *task)
     return coro__step_on(loop, task, frame, frame->info->run(task, frame));
 }
 
-CORO__COLD_PRIVATE void coro__slow_step(coro_loop *loop, const coro_info *info, unsigned line, coro_time took)
+CORO__COLD_PRIVATE void coro__slow_step(coro_loop *loop, const coro_info *info, unsigned line,
+                                        coro_time took)
 {
 #if CORO_TEXTS
     coro__text t;
@@ -4453,7 +4613,7 @@ CORO__COLD_PRIVATE void coro__slow_step(coro_loop *loop, const coro_info *info, 
     (void)info;
     (void)line;
     (void)took;
-#endif
+#endif /* CORO_TEXTS */
 }
 
 /* A step with somebody looking. */
@@ -4464,9 +4624,9 @@ CORO__COLD_PRIVATE void coro__watched_step(coro_loop *loop, coro_task *task)
     unsigned line = coro__line(task->leaf);
     coro_time took;
     coro__event(loop, CORO_EVENT_RESUME, task);
-    if (!coro__step_on(loop, task, task->leaf, task->leaf->info->run(task, task->leaf)))
+    if (!coro__step(loop, task))
         coro__event(loop, CORO_EVENT_SUSPEND, task);
-    if (limit && (took = coro__read_clock(loop) - start) > limit)
+    if (limit && (took = coro__minus(coro__read_clock(loop), start)) > limit)
         coro__slow_step(loop, info, line, took);
 }
 
@@ -4479,16 +4639,16 @@ static inline coro_task *coro__next_ready(coro_loop *loop)
     if (--loop->count)
         loop->head = coro__of_link(task->wait.next);
     return task;
-#endif
+#endif /* CORO_RING */
 }
 
-/* Run what is ready, for at most n steps, or until somebody wants to end the round (CORO__CUT); how many
- * were made. The locals save loads: only a step can make the ring grow. */
+/* Run what is ready, for at most n steps, or until somebody wants to end the round (CORO__CUT); how
+ * many were made. The locals save loads: only a step can make the ring grow. */
 static inline uint32_t coro__steps(coro_loop *loop, uint32_t n)
 {
 #if CORO_RING
-/* What a step touches: the end of the task, and the frame, which follows it. (Not a function: gcc takes
- * one that only prefetches for one that does nothing.) */
+/* What a step touches: the end of the task, and the frame, which follows it. (Not a function: gcc
+ * takes one that only prefetches for one that does nothing.) */
 #define CORO__FETCH_TASK(task)                                                                    \
     CORO__PREFETCH((void *)((uintptr_t)(task) + offsetof(coro_task, core.flags)));                \
     CORO__PREFETCH((void *)((uintptr_t)(task) + sizeof(coro_task) + sizeof(coro_frame)))
@@ -4503,7 +4663,7 @@ static inline uint32_t coro__steps(coro_loop *loop, uint32_t n)
 #define CORO__NEXT_READY() (made++, coro__next_ready(loop))
     uint32_t made = 0, end = n;
     n = 0;
-#endif
+#endif /* CORO_RING */
     while (made != end && coro__ready_count(loop)) {
         coro_task *task;
         coro_frame *frame;
@@ -4547,7 +4707,7 @@ CORO__COLD_PRIVATE uint32_t coro__special_steps(coro_loop *loop, uint32_t n)
         if (loop->random)
             coro__shuffle(loop, loop->batch);
         loop->batch--;
-#endif
+#endif /* CORO_RING */
         task = coro__next_ready(loop);
         if (loop->watched)
             coro__watched_step(loop, task);
@@ -4557,10 +4717,10 @@ CORO__COLD_PRIVATE uint32_t coro__special_steps(coro_loop *loop, uint32_t n)
     return made;
 }
 
-/* How many steps until the clock must be looked at. With no timer, or a clock that stands still while
- * tasks run, up to CORO_STEPS. Else every step, until many in a row took next to no time: then ever
- * fewer, so that a fast turn does not cost a reading of the clock, and a slow one does not hide a
- * deadline. */
+/* How many steps until the clock must be looked at. With no timer, or a clock that stands still
+ * while tasks run, up to CORO_STEPS. Else every step, until many in a row took next to no time:
+ * then ever fewer, so that a fast turn does not cost a reading of the clock, and a slow one does
+ * not hide a deadline. */
 static inline coro_count coro__quota(const coro_loop *loop)
 {
     return loop->timers && !loop->virtual_clock ? loop->window : CORO_STEPS;
@@ -4571,7 +4731,8 @@ static inline void coro__look_at_clock(coro_loop *loop, coro_count made)
     coro_time before = loop->now;
     if (!loop->timers)
         return;
-    if (coro__minus(coro__read_clock(loop), before) > (coro_time)made * (CORO_TICKS_PER_S / 1000000)) {
+    if (coro__minus(coro__read_clock(loop), before) >
+        (coro_time)made * (CORO_TICKS_PER_S / 1000000)) {
         loop->quick = 0;
         loop->window = 1;
     } else if (loop->quick < 64) {
@@ -4594,7 +4755,9 @@ static inline void coro__look(coro_loop *loop)
     loop->look = false;
     loop->unlooked = 0;
     if (!loop->own_driver) /* a time of the driver's own clock, which virtual time is not */
-        coro__park(loop, loop->virtual_clock && loop->options.driver.now ? loop->options.driver.now(loop->options.driver.arg) : loop->now);
+        coro__park(loop, loop->virtual_clock && loop->options.driver.now
+                             ? loop->options.driver.now(loop->options.driver.arg)
+                             : loop->now);
     coro__collect(loop);
     (void)coro__read_clock(loop);
     coro__fire(loop);
@@ -4612,7 +4775,8 @@ static inline void coro__sleep_until_woken(coro_loop *loop, coro_time until)
     if (loop->virtual_clock)
         until = CORO_FOREVER;
     for (end = loop->options.spin ? coro__after(coro__read_clock(loop), loop->options.spin) : 0;
-         loop->options.spin && !coro__ready_count(loop) && coro__before(coro__read_clock(loop), end);)
+         loop->options.spin && !coro__ready_count(loop) &&
+         coro_time_before(coro__read_clock(loop), end);)
         coro__look(loop);
     if (coro__ready_count(loop))
         return;
@@ -4690,7 +4854,8 @@ CORO__COLD_PRIVATE void coro__abandon_task(coro_loop *loop, coro_task *task)
         task->core.flags = CORO__FAILED;
 }
 
-/* Give up all tasks: first out of the queues, which may lie in frames; then out of the tree, deepest first. */
+/* Give up all tasks: first out of the queues, which may lie in frames; then out of the tree,
+ * deepest first. */
 CORO__COLD_PRIVATE void coro__abandon(coro_loop *loop)
 {
     coro_core *core = &loop->root.scope.core;
@@ -4813,7 +4978,8 @@ static inline int coro__configure(coro_loop *loop, const coro_options *options)
         o->report = *coro__stderr();
 #if CORO_HOSTED
     if (!o->driver.park) {
-        coro_driver posix = {coro__posix_now, coro__posix_park, coro__posix_wake, coro__posix_fini, NULL};
+        coro_driver posix = {coro__posix_now, coro__posix_park, coro__posix_wake, coro__posix_fini,
+                             NULL};
         posix.arg = loop;
         loop->options.driver = posix;
         loop->own_driver = true;
@@ -4824,7 +4990,7 @@ static inline int coro__configure(coro_loop *loop, const coro_options *options)
     }
     if (CORO_DEBUG && !o->slow_step && !loop->virtual_clock)
         o->slow_step = CORO_MS(100);
-#endif
+#endif /* CORO_HOSTED */
     if (!loop->options.driver.now && !loop->virtual_clock)
         return -ENOSYS;
     if (o->ready && (!o->ready_size || (o->ready_size & (o->ready_size - 1))))
@@ -4844,12 +5010,12 @@ CORO_API int coro_loop_init(coro_loop *loop, const coro_options *options)
     coro__list_init(&loop->due);
 #if CORO_WHEEL_BITS
     coro__list_init(&loop->fresh);
-#endif
+#endif /* CORO_WHEEL_BITS */
 #if CORO_RING
     loop->ready = loop->options.ready ? loop->options.ready : loop->small;
     loop->mask = (loop->options.ready ? loop->options.ready_size : 16) - 1;
     loop->random = loop->options.seed;
-#endif
+#endif /* CORO_RING */
     if (loop->options.arena) {
         size_t skip = (size_t)(-(uintptr_t)loop->options.arena & (CORO_GRAIN - 1));
         loop->arena = true;
@@ -4869,7 +5035,7 @@ CORO_API int coro_loop_init(coro_loop *loop, const coro_options *options)
                 coro__list_init(&loop->slots[l][s]);
         loop->tick = coro__tick_of(loop->now);
     }
-#endif
+#endif /* CORO_WHEEL_BITS */
     loop->special = loop->watched || loop->options.seed;
     loop->root.loop = loop;
     loop->root.mode = CORO_COLLECT;
@@ -4887,8 +5053,9 @@ CORO_API int coro_loop_fini(coro_loop *loop)
         return -EBUSY;
 #if CORO_DEBUG
     if (loop->generators)
-        coro__report(loop, NULL, CORO__T("a generator was begun and never ended: coro_gen_close it"));
-#endif
+        coro__report(loop, NULL,
+                     CORO__T("a generator was begun and never ended: coro_gen_close it"));
+#endif /* CORO_DEBUG */
     if (loop->options.driver.fini)
         loop->options.driver.fini(loop->options.driver.arg);
     loop->options.driver.fini = NULL;
@@ -4896,7 +5063,7 @@ CORO_API int coro_loop_fini(coro_loop *loop)
     if (loop->ready && loop->ready != loop->small && loop->ready != loop->options.ready)
         coro_loop_free(loop, loop->ready, (loop->mask + 1) * sizeof *loop->ready);
     loop->ready = NULL;
-#endif
+#endif /* CORO_RING */
     while ((slab = (coro__piece *)loop->slabs) != NULL) {
         loop->slabs = slab->next;
         coro__give(loop, slab, slab->size);
@@ -4929,11 +5096,11 @@ CORO_API int coro__run(const coro_options *options, coro_task *task, const coro_
     return rc;
 }
 
-/* --- looking inside -------------------------------------------------------------------------------- */
+/* --- looking inside ------------------------------------------------------------------------ */
 
 static inline void coro__indent(coro__text *t, int depth)
 {
-    while (depth-- > 0)
+    for (depth = depth < 40 ? depth : 40; depth > 0; depth--) /* deep trees are not drawn deeper */
         coro__say(t, "  ");
 }
 
@@ -5007,7 +5174,7 @@ CORO_API void coro_dump(coro_loop *loop, const coro_sink *sink)
 #else
     (void)loop;
     (void)sink;
-#endif
+#endif /* CORO_TEXTS */
 }
 
 CORO_API coro_loop_stats coro_stats(const coro_loop *loop)
@@ -5034,7 +5201,8 @@ static inline const char *coro__verify_task(const coro_task *task)
         return CORO__T("a sibling ring is broken");
     if (coro_cancelled(task) != ((coro__innermost(task)->flags & CORO__EFFECTIVE) != 0))
         return CORO__T("a task's copy of its innermost scope's state is stale");
-    for (core = coro__innermost(task); core->kind != CORO__TASK; inside = core, core = core->outer) {
+    for (core = coro__innermost(task); core->kind != CORO__TASK;
+         inside = core, core = core->outer) {
         if (!(core->flags & CORO__OPEN))
             return CORO__T("a closed scope is in a chain");
         if (inside && core->inner != inside)
@@ -5095,6 +5263,6 @@ CORO_API const char *coro_verify(coro_loop *loop)
  * THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT
  * NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND
  * NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM,
- * DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM, OUT
- * OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
+ * DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM,
+ * OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
  */

@@ -216,7 +216,8 @@ static double spawn_own(long n, long at_once)
     at_once = at_once ? at_once : n;
     own = calloc((size_t)at_once, sizeof *own);
     memset(own, 0, (size_t)at_once * sizeof *own);
-    bench_check(coro_run(own_parent, .n = n, .at_once = at_once) == 0 && ended_tasks == n, "spawn_own");
+    bench_check(coro_run(own_parent, .n = n, .at_once = at_once) == 0 && ended_tasks == n,
+                "spawn_own");
     return (ended - started) / (double)n;
 }
 
@@ -251,7 +252,8 @@ static double guard(long n, long count)
     coro_scope *others = calloc((size_t)count, sizeof *others);
 
     bench_check(coro_run_with(&virtual_time, guarded, .others = others,
-                              .ns = bench_random_ns(count, BENCH_SECOND), .n = n, .count = count) == 0,
+                              .ns = bench_random_ns(count, BENCH_SECOND), .n = n,
+                              .count = count) == 0,
                 "guard");
     return (ended - started) / (double)n;
 }
@@ -311,9 +313,12 @@ static double sleeping(long n, long again)
     wakes_left = n;
     sleepers = aligned_alloc(64, ((size_t)count * sizeof *sleepers + 63) / 64 * 64);
     memset(sleepers, 0, (size_t)count * sizeof *sleepers);
-    bench_check(coro_run_with(&virtual_time, sleepy,
-                              .ns = bench_random_ns(count, again ? BENCH_SECOND : 10 * BENCH_SECOND),
-                              .count = count, .again = again != 0) == 0 && woken >= n, "sleep");
+    bench_check(
+        coro_run_with(&virtual_time, sleepy,
+                      .ns = bench_random_ns(count, again ? BENCH_SECOND : 10 * BENCH_SECOND),
+                      .count = count, .again = again != 0) == 0 &&
+            woken >= n,
+        "sleep");
     return (ended - started) / (double)n;
 }
 

@@ -12,7 +12,8 @@ static void expect(bool ok, const char *what)
     failures += !ok;
 }
 
-/* ---- a crowd of sleepers, and a progress bar that is a task like the others ------------------- */
+/* ---- a crowd of sleepers, and a progress bar that is a task like the others -------------------
+ */
 
 #define CROWD 200000
 
@@ -44,7 +45,8 @@ CORO(bar)
         if (isatty(1)) {
             my->shown = awake * 50 / CROWD;
             printf("\r  [%.*s%*s] %6ld awake", (int)my->shown,
-                   "##################################################", (int)(50 - my->shown), "", awake);
+                   "##################################################", (int)(50 - my->shown), "",
+                   awake);
             fflush(stdout);
         }
     }
@@ -79,7 +81,8 @@ CORO_FINALLY:
     CORO_END(0);
 }
 
-/* ---- two tasks that give way to each other ----------------------------------------------------- */
+/* ---- two tasks that give way to each other -----------------------------------------------------
+ */
 
 #define TURNS 10000000
 
@@ -116,7 +119,8 @@ CORO_FINALLY:
     CORO_END(0);
 }
 
-/* ---- a tree of tasks, printed; one of them fails, and all of it unwinds ------------------------ */
+/* ---- a tree of tasks, printed; one of them fails, and all of it unwinds ------------------------
+ */
 
 struct query {
     CORO_FRAME;
@@ -173,7 +177,8 @@ CORO_FINALLY:
     CORO_END(0);
 }
 
-/* ---- a deadlock ---------------------------------------------------------------------------------- */
+/* ---- a deadlock
+ * ---------------------------------------------------------------------------------- */
 
 struct stuck {
     CORO_FRAME;

@@ -1,5 +1,5 @@
-/* failure.c -- one child fails: when it has ended, the others are cancelled, clean up (with an await),
- * and the group's error is the first failure. */
+/* failure.c -- one child fails: when it has ended, the others are cancelled, clean up (with an
+ * await), and the group's error is the first failure. */
 #include "coro.h"
 #include <stdio.h>
 

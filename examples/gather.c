@@ -1,4 +1,5 @@
-/* gather.c -- three requests at once: results in order, then as they complete, then the fastest only. */
+/* gather.c -- three requests at once: results in order, then as they complete, then the fastest
+ * only. */
 #include "coro.h"
 #include <stdio.h>
 
@@ -40,7 +41,8 @@ CORO(app)
         CORO_TRY(my->got, coro_group_next(co, &my->g, &my->i));
         if (!my->got)
             break;
-        printf("as they complete: %d, which was number %d\n", coro_task_result(&my->t[my->i]), my->i);
+        printf("as they complete: %d, which was number %d\n", coro_task_result(&my->t[my->i]),
+               my->i);
     }
     CORO_CLOSE(&my->g);
 

@@ -1,4 +1,5 @@
-/* pages.c -- a generator that awaits, closed before its end; and a value that travels with the task. */
+/* pages.c -- a generator that awaits, closed before its end; and a value that travels with the
+ * task. */
 #include "coro.h"
 #include <stdio.h>
 
@@ -35,7 +36,8 @@ CORO(reader)
         CORO_TRY(my->got, coro_gen_next(co, &my->gen));
         if (!my->got || my->gen.frame.page > 3)
             break;
-        printf("%s reads page %d\n", (const char *)coro_context_get(co, &user_key), my->gen.frame.page);
+        printf("%s reads page %d\n", (const char *)coro_context_get(co, &user_key),
+               my->gen.frame.page);
     }
 CORO_FINALLY:
     CORO_TRY(coro_gen_close(co, &my->gen));

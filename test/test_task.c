@@ -796,45 +796,6 @@ TEST(storage_of_an_ended_task_may_be_started_again_in_the_same_group)
     CHECK_EQ(RUN(reuses), 0);
 }
 
-/* Three have ended in a, nobody has asked for them yet; the middle one is started again in b. */
-struct moves {
-    CORO_FRAME;
-    coro_group a, b;
-    CORO_TASK(worker) t[3];
-    int i, index, rc;
-};
-
-CORO(moves)
-{
-    CORO_BEGIN();
-    coro_group_open(co, &my->a, CORO_ALL);
-    coro_group_open(co, &my->b, CORO_ALL);
-    for (my->i = 0; my->i < 3; my->i++)
-        (void)coro_start(&my->a, &my->t[my->i], worker, .id = my->i, .rc = my->i);
-    CORO_TRY(coro_sleep(co, CORO_MS(1)));
-    CHECK_EQ(coro_start(&my->b, &my->t[1], worker, .id = 9, .turns = 1, .rc = 9), 0);
-    (void)coro_spawn(&my->b, worker, .turns = 2);
-    CORO_TRY(my->rc, coro_group_next(co, &my->a, &my->index));
-    CHECK_EQ(my->rc, 1);
-    CHECK_EQ(my->index, 0);
-    CORO_TRY(my->rc, coro_group_next(co, &my->a, &my->index));
-    CHECK_EQ(my->rc, 1);
-    CHECK_EQ(my->index, 2); /* the one that moved away is not a's any more */
-    CORO_TRY(my->rc, coro_group_next(co, &my->a, &my->index));
-    CHECK_EQ(my->rc, 0);
-    CHECK_SOUND(co);
-CORO_FINALLY:
-    CORO_CLOSE(&my->b);
-    CORO_CLOSE(&my->a);
-    CHECK_EQ(coro_task_result(&my->t[1]), 9);
-    CORO_END(0);
-}
-
-TEST(storage_of_an_ended_task_may_be_started_again_in_another_group)
-{
-    CHECK_EQ(RUN(moves), 0);
-}
-
 struct rounds {
     CORO_FRAME;
     coro_group g;

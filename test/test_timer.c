@@ -589,6 +589,8 @@ TEST(a_deadline_that_passed_in_a_long_computation_is_met_by_the_next_fair_turn) 
     CHECK_EQ(RUN_IN_WORLD(computing), 0);
 }
 
+/* After thousands of turns that took no time the clock is looked at only every CORO_STEPS turns: reading
+ * it costs ten times what a turn does. */
 SCENE(careless)
 {
     CORO_BEGIN();
@@ -596,15 +598,19 @@ SCENE(careless)
     for (my->i = 0; my->i < 5000; my->i++)
         EXPECT(coro_sleep(co, 0), 0);
     world.now += CORO_MS(5);
-    CORO_IGNORE(coro_sleep(co, 0)); /* looks at the clock: what comes next fails at the latest */
+    for (my->i = 0; my->i <= CORO_STEPS; my->i++) {
+        CORO_AWAIT(my->rc, coro_sleep(co, 0));
+        if (my->rc < 0)
+            break;
+    }
+    CHECK_EQ(my->rc, -ECANCELED);
     CHECK(coro_scope_expired(&my->a));
-    EXPECT(coro_sleep(co, 0), -ECANCELED);
     CHECK_EQ(coro_scope_close(co, &my->a, my->rc), -ETIMEDOUT);
     check_alone(co);
     CORO_END(0);
 }
 
-TEST(thousands_of_quick_turns_do_not_make_the_loop_miss_a_deadline) /* T19, decision 11 */
+TEST(after_thousands_of_quick_turns_a_deadline_is_met_within_a_round) /* T19, decision 11 */
 {
     CHECK_EQ(RUN_IN_WORLD(careless), 0);
 }

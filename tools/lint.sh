@@ -1,7 +1,8 @@
 #!/bin/sh
 # usage: lint.sh file.c...
 # Compiles each file the way that springs most traps (CORO_CHECK=1; gcc's view of uninitialised
-# variables needs a real compilation), with gcc and with clang, with the optimizer and without, then looks for the locals that neither sees. CFLAGS adds flags, STD chooses the language.
+# variables needs a real compilation), with gcc and with clang, with the optimizer and without, then
+# looks for the locals that neither sees. CFLAGS adds flags, STD chooses the language.
 # Exit status 1 if there is anything to say.
 
 root=$(cd "$(dirname "$0")/.." && pwd)

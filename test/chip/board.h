@@ -11,7 +11,7 @@ void board_trap(unsigned line);
 /* 1: a wrong way to sleep, so that run.sh can see that the tests notice. */
 #ifndef BOARD_NAIVE
 #define BOARD_NAIVE 0
-#endif
+#endif /* !BOARD_NAIVE */
 
 /* The ticks from b to a, of clocks that may have wrapped: only unsigned numbers may overflow. */
 static inline coro_time board_minus(coro_time a, coro_time b)
@@ -27,7 +27,7 @@ static inline coro_time board_minus(coro_time a, coro_time b)
 #else
 #define TEXT(s) (s)
 #define TEXT_AT(p) (*(p))
-#endif
+#endif /* defined __AVR__ */
 
 /* The loop's driver: the clock counts ticks of a millisecond, made by a timer's interrupts; parking
  * is WFI or SLEEP. */

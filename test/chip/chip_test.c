@@ -9,7 +9,7 @@
 /* 1: the object file tells the sizes of things, see run.sh. */
 #ifndef CHIP_SIZES
 #define CHIP_SIZES 0
-#endif
+#endif /* !CHIP_SIZES */
 
 /* ---- the harness --------------------------------------------------------------------------- */
 
@@ -123,7 +123,7 @@ static void run_loop(const coro_task *task, int rc, int result)
     CHECK_EQ(loop.timers, 0);
 #if !defined __AVR__ /* its texts do not fit into the RAM */
     CHECK(coro_verify(&loop) == NULL);
-#endif
+#endif /* !defined __AVR__ */
     CHECK_EQ(coro_loop_fini(&loop), 0);
     CHECK_EQ(coro_task_result(task), result);
 }
@@ -887,7 +887,7 @@ int main(void)
     TEST_RUN(timeouts_go_on_while_the_clock_wraps);
     TEST_RUN(forever_is_no_deadline_while_the_clock_wraps);
     TEST_RUN(a_clock_at_its_largest_value_stops_nothing);
-#endif
+#endif /* CORO_TIME_BITS == 32 */
     TEST_RUN(no_ring_is_lost_on_the_way_to_sleep);
     TEST_RUN(no_post_is_lost_on_the_way_to_sleep);
     put_number((int)passed);

@@ -1,6 +1,6 @@
 // A context value that is a local variable.
 //
-// run: test/fail/address_context.c:22: f: 
+// run: test/fail/address_context.c:22: f:
 // run: local
 // with: -O2
 #include "coro.h"

@@ -1,6 +1,6 @@
 // A frame that is a local variable.
 //
-// run: test/fail/address_frame.c:30: f: 
+// run: test/fail/address_frame.c:30: f:
 // run: local
 // flags: -DCORO_DEBUG=1
 // with: -O2

@@ -1,6 +1,6 @@
 // A generator that is a local variable.
 //
-// run: test/fail/address_generator.c:31: f: 
+// run: test/fail/address_generator.c:31: f:
 // run: local
 // with: -O2
 #include "coro.h"

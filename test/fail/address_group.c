@@ -1,6 +1,6 @@
 // A group that is a local variable.
 //
-// run: test/fail/address_group.c:22: f: 
+// run: test/fail/address_group.c:22: f:
 // run: local
 // with: -O2
 #include "coro.h"

@@ -1,6 +1,6 @@
 // An interrupt's bell that is a local variable.
 //
-// run: test/fail/address_irq.c:21: f: 
+// run: test/fail/address_irq.c:21: f:
 // run: local
 // with: -O2
 #include "coro.h"

@@ -1,6 +1,6 @@
 // The address of a local given to coro_group_next: a trap, also when a child has ended already.
 //
-// run: test/fail/address_next.c:35: f: 
+// run: test/fail/address_next.c:35: f:
 // run: local
 // with: -O0..3
 // with: -O2 -DCORO_DEBUG=1

@@ -1,6 +1,6 @@
 // The same in a coroutine that is called: the line is the one that awaits.
 //
-// run: test/fail/address_next_call.c:32: inner: 
+// run: test/fail/address_next_call.c:32: inner:
 // run: local
 #include "coro.h"
 

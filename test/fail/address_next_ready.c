@@ -1,6 +1,6 @@
 // The same when the operation would be done at once.
 //
-// run: test/fail/address_next_ready.c:35: f: 
+// run: test/fail/address_next_ready.c:35: f:
 // run: local
 // with: -O0..3
 // with: -O2 -DCORO_CHECK=1

@@ -1,6 +1,6 @@
 // A scope that is a local variable.
 //
-// run: test/fail/address_scope.c:20: f: 
+// run: test/fail/address_scope.c:20: f:
 // run: local
 // with: -O2
 #include "coro.h"

@@ -1,6 +1,6 @@
 // A task that is a local variable.
 //
-// run: test/fail/address_task.c:32: f: 
+// run: test/fail/address_task.c:32: f:
 // run: local
 // with: -O2
 #include "coro.h"

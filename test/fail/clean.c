@@ -69,7 +69,8 @@ CORO(nothing)
     CORO_END(0);
 }
 
-/* Locals between two awaits: declared before and after CORO_BEGIN, in blocks, loops and branches. */
+/* Locals between two awaits: declared before and after CORO_BEGIN, in blocks, loops and branches.
+ */
 struct between {
     CORO_FRAME;
     int i, sum;

@@ -1,10 +1,11 @@
-// A local that is kept across an await and given to CORO_END.
+// A local that is kept across an await and given to CORO_END. For gcc the pragmas end where CORO_END
+// begins, so that it takes the user's -Wall -Werror.
 //
 // gcc: kept
 // gcc: used uninitialized
 // clang: variable 'kept'
 // clang: uninitialized
-// flags: -O1
+// flags: -O1 -Wall -Werror
 // with: -O2..3
 // clang with: -O0
 // with: -O0..3 -DCORO_CHECK=1

@@ -1,6 +1,6 @@
 // A task that is started in the storage of one that is alive.
 //
-// run: test/fail/start_twice.c:32: 
+// run: test/fail/start_twice.c:32:
 // run: coro_start: a task in this storage is alive
 // with: -O0..3
 // with: -O2 -DCORO_DEBUG=1

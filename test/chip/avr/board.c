@@ -126,7 +126,7 @@ static void board_park(void *arg, coro_loop *loop, coro_time until)
     (void)arg;
 #if !BOARD_NAIVE
     cli();
-#endif
+#endif /* !BOARD_NAIVE */
     if (!coro_loop_rung(loop) &&
         (until == CORO_FOREVER || board_minus(board_now(NULL), until) < 0)) {
         board_sleeps++;

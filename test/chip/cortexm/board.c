@@ -106,7 +106,7 @@ static coro_time board_now(void *arg)
     return (coro_time)ticks * CORO_MS(1);
 #else
     return (coro_time)ticks;
-#endif
+#endif /* CORO_TIME_BITS == 64 */
 }
 
 /* Sleep unless something has happened. The look and the sleep must be one: with interrupts masked,
@@ -116,7 +116,7 @@ static void board_park(void *arg, coro_loop *loop, coro_time until)
     (void)arg;
 #if !BOARD_NAIVE
     __asm__ volatile("cpsid i" : : : "memory");
-#endif
+#endif /* !BOARD_NAIVE */
     if (!coro_loop_rung(loop) &&
         (until == CORO_FOREVER || board_minus(board_now(NULL), until) < 0)) {
         board_sleeps++;
