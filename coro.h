@@ -213,10 +213,6 @@
 #endif /* CORO_HOSTED || CORO_CHECK */
 #endif /* !CORO_STACK_CHECK */
 
-/* How far below the loop's own frame an address counts as a local: a thread's stack may be small,
- * and the heap just below it; on chips everything is. */
-#define CORO__STACK_WINDOW (CORO_HOSTED ? 0x4000u : 512u)
-
 /* Width of coro_time: 64 (nanoseconds) or 32 (ticks of 1 / CORO_TICKS_PER_S seconds; they may wrap,
  * and durations are at most 2^30 ticks: 12 days of milliseconds). */
 #ifndef CORO_TIME_BITS
@@ -1206,12 +1202,12 @@ coro__first:                                                                    
  * CORO_BEGIN's. */
 #if defined __clang__
 #define CORO__IN_FINALLY                                                                          \
-    _Pragma("clang diagnostic push") CORO__PRAGMA(clang diagnostic ignored "-Wshadow")             \
+    _Pragma("clang diagnostic push") CORO__PRAGMA(clang diagnostic ignored "-Wshadow")            \
     enum { coro__in_finally = 1 };                                                                \
     _Pragma("clang diagnostic pop")
 #elif defined __GNUC__ && !defined __TINYC__
 #define CORO__IN_FINALLY                                                                          \
-    _Pragma("GCC diagnostic push") CORO__PRAGMA(GCC diagnostic ignored "-Wshadow")                 \
+    _Pragma("GCC diagnostic push") CORO__PRAGMA(GCC diagnostic ignored "-Wshadow")                \
     enum { coro__in_finally = 1 };                                                                \
     _Pragma("GCC diagnostic pop")
 #else
@@ -1914,10 +1910,18 @@ static inline bool coro__has_open(const coro_task *co, const coro_frame *frame)
     return s && s->frame == frame;
 }
 
+/* Between the loop's frame and the present one. Less than a guard page further down, for the case
+ * that this is inlined into the coroutine: what lies below the stack is somebody else's. */
+static inline bool coro__on_stack(const coro_loop *loop, const void *p)
+{
+    uintptr_t low = (uintptr_t)__builtin_frame_address(0) - (CORO_HOSTED ? 4096 : 64);
+    return (uintptr_t)p - low < loop->stack - low;
+}
+
 static inline bool coro_is_local(const coro_task *co, const void *p)
 {
 #if CORO_STACK_CHECK
-    return co->loop->stack - (uintptr_t)p < CORO__STACK_WINDOW;
+    return coro__on_stack(co->loop, p);
 #else
     (void)co;
     (void)p;
@@ -3878,7 +3882,7 @@ static inline void coro__forget_done(coro_group *group, coro_task *task);
 CORO_API int coro__start(coro_group *group, coro_task *task, const coro_info *info)
 {
     if (CORO_STACK_CHECK && group->loop && group->loop->running &&
-        group->loop->stack - (uintptr_t)task < CORO__STACK_WINDOW)
+        coro__on_stack(group->loop, task))
         coro__trap(
             info, 0,
             CORO__T("coro_start: the task is a local variable: make it a member of the frame"));

@@ -859,7 +859,7 @@ static void run_speakers(bool watched, uint32_t seed, char *out, size_t size)
     CHECK_EQ(coro_loop_run(&loop), 0);
     say(" %lld", (long long)coro_loop_now(&loop));
     CHECK_EQ(coro_loop_fini(&loop), 0);
-    snprintf(out, size, "%s", trace);
+    snprintf(out, size, "%.*s", (int)size - 1, trace);
 }
 
 TEST(diagnostics_do_not_change_the_schedule) /* B21 */

@@ -368,9 +368,9 @@ CORO(heavy)
     CORO_END(0);
 }
 
-/* A task that computes in pieces, as the manual tells it to, makes a deadline late by one piece; after
- * thousands of quick turns by CORO_STEPS pieces at the most: reading the clock costs ten times what a
- * quick turn does. */
+/* A task that computes in pieces, as the manual tells it to, makes a deadline late by one piece;
+ * after thousands of quick turns by CORO_STEPS pieces at the most: reading the clock costs ten
+ * times what a quick turn does. */
 static coro_time woken_after(int light)
 {
     static CORO_TASK(alarm_clock) clock_task;

@@ -589,8 +589,8 @@ TEST(a_deadline_that_passed_in_a_long_computation_is_met_by_the_next_fair_turn) 
     CHECK_EQ(RUN_IN_WORLD(computing), 0);
 }
 
-/* After thousands of turns that took no time the clock is looked at only every CORO_STEPS turns: reading
- * it costs ten times what a turn does. */
+/* After thousands of turns that took no time the clock is looked at only every CORO_STEPS turns:
+ * reading it costs ten times what a turn does. */
 SCENE(careless)
 {
     CORO_BEGIN();

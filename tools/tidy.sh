@@ -50,7 +50,8 @@ awk '
     {
         text = $0
         gsub(/[\200-\277]/, "", text)       # count characters, not bytes
-        if (length(text) > 100 && !(FILENAME ~ /^test\/fail\// && /^\/\/ /)) say("line of " length(text) " columns, at most 100")
+        if (length(text) > 100 && !/^\/\/ /) # but what a compiler says is as long as it is
+            say("line of " length(text) " columns, at most 100")
         if (/\t/ && FILENAME != "Makefile") say("tab")
         if (/[ \t]$/) say("blanks at the end of the line")
     }

@@ -1,6 +1,6 @@
 // A generator that is a local variable.
 //
-// run: test/fail/address_generator.c:31: f:
+// run: test/fail/address_generator.c:32: f:
 // run: local
 // with: -O2
 #include "coro.h"
@@ -28,8 +28,8 @@ CORO(f)
     CORO_TRY(my->got, coro_gen_next(co, &my->g));
 #else
     CORO_GEN(sub) g = {0};
-    coro_gen_open(&g, sub);    /* here */
-    CORO_TRY(my->got, coro_gen_next(co, &g));
+    coro_gen_open(&g, sub);
+    CORO_TRY(my->got, coro_gen_next(co, &g));    /* here */
 #endif /* FIXED */
     CORO_END(0);
 }

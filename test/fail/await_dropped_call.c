@@ -1,6 +1,6 @@
 // The call of a coroutine, not awaited.
 //
-// gcc: needs_CORO_TRY
+// gcc: awaited_with_CORO_TRY
 // clang: ignoring return value of function
 // both: error:
 // with: -O0..3

@@ -1,6 +1,6 @@
 // An operation compared with a number.
 //
-// both: coro_op_is_not_a_value_until_CORO_TRY_awaits_it
+// both: until_CORO_TRY_awaits_it
 #include "coro.h"
 
 struct f {

@@ -1,6 +1,6 @@
 // An operation used as a number.
 //
-// both: coro_op_is_not_a_value_until_CORO_TRY_awaits_it
+// both: until_CORO_TRY_awaits_it
 // with: -O2 -DCORO_CHECK=1
 #include "coro.h"
 

@@ -1,8 +1,8 @@
 // A call with the frame of another coroutine.
 //
 // both: error:
-// both: struct sub *
-// both: struct other *
+// both: struct other
+// both: EXPECTED
 #include "coro.h"
 
 struct sub {

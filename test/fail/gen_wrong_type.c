@@ -1,8 +1,8 @@
 // A generator of another type.
 //
 // both: error:
-// both: struct sub_gen
-// both: struct other_gen
+// both: struct other
+// both: EXPECTED
 #include "coro.h"
 
 struct sub {

@@ -1,8 +1,8 @@
 // A start in storage for another coroutine.
 //
 // both: error:
-// both: struct sub_task
-// both: struct other_task
+// both: struct other
+// both: EXPECTED
 #include "coro.h"
 
 struct sub {

@@ -1,8 +1,8 @@
 // The same in an ordinary function, where no pragma of ours is in force.
 //
 // both: error:
-// both: struct sub_task
-// both: struct other_task
+// both: struct other
+// both: EXPECTED
 #include "coro.h"
 
 struct sub {
