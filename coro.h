@@ -165,10 +165,14 @@
 #define CORO_CHECK 0
 #endif /* !CORO_CHECK */
 
-/* 1: awaits may stand in a switch of yours (gcc and clang: computed goto). */
+/* 1: awaits may stand in a switch of yours (computed goto: gcc; clang in C, not in C++, where it loses
+ * labels). A coroutine's code must not be larger than 32 KiB. */
 #ifndef CORO_LABELS_AS_VALUES
 #define CORO_LABELS_AS_VALUES 0
 #endif /* !CORO_LABELS_AS_VALUES */
+#if CORO_LABELS_AS_VALUES && defined __clang__ && defined __cplusplus
+#error "coro.h: CORO_LABELS_AS_VALUES works with gcc, and with clang in C"
+#endif /* CORO_LABELS_AS_VALUES && defined __clang__ && ... */
 
 /* 1: do not make locals that are kept across an await compile errors. */
 #ifndef CORO_NO_LOCAL_CHECK
@@ -389,10 +393,10 @@
 #else
 #define CORO_API extern
 #endif /* defined __cplusplus */
-#define CORO__COLD_API CORO__COLD CORO_API
+#define CORO__COLD_API CORO_API CORO__COLD
 #else
 #define CORO_API static inline
-#define CORO__COLD_API CORO__COLD CORO__UNUSED static
+#define CORO__COLD_API static CORO__COLD CORO__UNUSED
 #endif /* defined CORO_SHARED */
 #if defined __cplusplus
 #define CORO__STATIC_ASSERT(x, text) static_assert(x, text)
@@ -1429,7 +1433,7 @@ enum { CORO__GEN_CLOSED, CORO__GEN_FRESH, CORO__GEN_YIELDED, CORO__GEN_RUNNING, 
 static inline coro_op coro_sleep(coro_task *co, coro_time d);
 
 /* coro_sleep_until -- wait until time t, see coro_now. */
-CORO__MUST_USE CORO_API coro_op coro_sleep_until(coro_task *co, coro_time t);
+CORO_API CORO__MUST_USE coro_op coro_sleep_until(coro_task *co, coro_time t);
 
 /* coro_within -- one operation under a deadline: CORO_TRY(my->n, coro_within(co, CORO_S(1),
  * coro_read(...)));
@@ -1440,7 +1444,7 @@ CORO__MUST_USE CORO_API coro_op coro_sleep_until(coro_task *co, coro_time t);
  * Returns:    what the operation gives
  * Errors:     -ETIMEDOUT: nothing was taken or given; else the operation's own.
  */
-CORO__MUST_USE CORO_API coro_op coro_within(coro_task *co, coro_time d,
+CORO_API CORO__MUST_USE coro_op coro_within(coro_task *co, coro_time d,
                                             coro_op op_for_a_call_there_is_coro_call_within);
 
 /* coro_now -- the time: monotonic, read now. Under a virtual clock, the virtual time. */
@@ -1550,7 +1554,7 @@ CORO_API coro_time coro_deadline(const coro_task *co);
  * Errors:     the first failure in time; -ETIMEDOUT: the group's deadline; -ECANCELED: cancelled
  * from outside; -EBUSY: an inner scope or group is open; -EPERM: another task's group.
  */
-CORO__MUST_USE CORO_API coro_op coro_group_close(coro_task *co, coro_group *group, intptr_t rc);
+CORO_API CORO__MUST_USE coro_op coro_group_close(coro_task *co, coro_group *group, intptr_t rc);
 
 /* coro_group_cancel -- cancel children and body. Not an error: the close gives 0. */
 CORO_API int coro_group_cancel(coro_group *group);
@@ -1567,7 +1571,7 @@ CORO_API void coro_group_limit(coro_group *group, coro_count limit);
  *
  * Errors:     -ECANCELED, -ETIMEDOUT; -ESHUTDOWN: the group is closed.
  */
-CORO__MUST_USE CORO_API coro_op coro_group_wait_room(coro_task *co, coro_group *group);
+CORO_API CORO__MUST_USE coro_op coro_group_wait_room(coro_task *co, coro_group *group);
 
 /* coro_group_next -- wait for the next child of coro_start's to end: 1, *index is its start order;
  * 0: no more.
@@ -1580,7 +1584,7 @@ CORO__MUST_USE CORO_API coro_op coro_group_wait_room(coro_task *co, coro_group *
  *
  * Errors:     -ECANCELED, -ETIMEDOUT; -ESHUTDOWN: the group is closed.
  */
-CORO__MUST_USE CORO_API coro_op coro_group_next(coro_task *co, coro_group *group, int *index);
+CORO_API CORO__MUST_USE coro_op coro_group_next(coro_task *co, coro_group *group, int *index);
 
 /* ================================================================================================
  * >>context -- values that are found from here down: a request's id, a user, a log.
@@ -1687,7 +1691,7 @@ CORO_API void coro_irq_raise(coro_irq *irq);
  *
  * Errors:     -ECANCELED, -ETIMEDOUT: no ring is lost; -EBUSY: another task waits.
  */
-CORO__MUST_USE CORO_API coro_op coro_irq_wait(coro_task *co, coro_irq *irq);
+CORO_API CORO__MUST_USE coro_op coro_irq_wait(coro_task *co, coro_irq *irq);
 
 /* coro_dump -- print the tree of tasks: what each waits for, since when, and where. sink null: as
  * options say. */
@@ -1741,7 +1745,7 @@ struct coro_ops {
  *
  * word is the operation's own while it waits, see coro_word: a pointer into a frame, a count.
  */
-CORO__MUST_USE CORO_API coro_op coro_suspend(coro_task *co, coro_waitq *queue, const coro_ops *ops,
+CORO_API CORO__MUST_USE coro_op coro_suspend(coro_task *co, coro_waitq *queue, const coro_ops *ops,
                                              intptr_t word);
 
 /* coro_complete -- end a task's wait with this result. It runs later, behind those that are ready.
@@ -1776,12 +1780,12 @@ static inline coro_op coro_local(void);
 /* ------------------------------------------------------------------------------------------------
  * Functions behind the macros.
  */
-CORO__NORETURN CORO__COLD_API void coro__trap(const coro_info *info, unsigned line,
+CORO__COLD_API CORO__NORETURN void coro__trap(const coro_info *info, unsigned line,
                                               const char *text);
-CORO__NORETURN CORO__COLD_API void coro__trap_at(const char *file, unsigned line, const char *name,
+CORO__COLD_API CORO__NORETURN void coro__trap_at(const char *file, unsigned line, const char *name,
                                                  const char *text);
-CORO__NORETURN CORO__COLD_API void coro__trap_alive(const char *file, int line);
-CORO__NORETURN CORO__COLD_API void coro__trap_local(const coro_task *co);
+CORO__COLD_API CORO__NORETURN void coro__trap_alive(const char *file, int line);
+CORO__COLD_API CORO__NORETURN void coro__trap_local(const coro_task *co);
 CORO__COLD_API intptr_t coro__no_label(coro_task *co, coro_frame *frame);
 CORO__COLD_API intptr_t coro__exit(coro_task *co, coro_frame *frame, intptr_t e, bool in_finally);
 CORO__COLD_API intptr_t coro__end_slow(coro_task *co, coro_frame *frame, intptr_t v);
@@ -1811,8 +1815,8 @@ CORO_API coro_frame *coro__heap_frame(coro_task *co, coro_frame *from, const cor
 CORO_API coro_frame *coro__heap_caller(coro_frame *frame);
 CORO_API coro_ret coro__heap_call(coro_task *co, coro_frame *frame);
 CORO_API void coro__gen_open(coro_gen *gen, coro_frame *frame, const char *file, int line);
-CORO__MUST_USE CORO_API coro_ret coro__gen_next(coro_task *co, coro_frame *from, coro_gen *gen);
-CORO__MUST_USE CORO_API coro_ret coro__gen_close(coro_task *co, coro_frame *from, coro_gen *gen);
+CORO_API CORO__MUST_USE coro_ret coro__gen_next(coro_task *co, coro_frame *from, coro_gen *gen);
+CORO_API CORO__MUST_USE coro_ret coro__gen_close(coro_task *co, coro_frame *from, coro_gen *gen);
 CORO_API int coro__yield(coro_task *co, coro_frame *frame);
 CORO_API int coro__yielded(coro_task *co);
 
@@ -2040,7 +2044,7 @@ CORO__MUST_USE static inline coro_op coro_local(void)
 #else
 #define CORO__T(text) ""
 #endif /* CORO_TEXTS */
-#define CORO__COLD_PRIVATE CORO__COLD CORO__UNUSED static
+#define CORO__COLD_PRIVATE static CORO__COLD CORO__UNUSED
 
 #if defined __cplusplus
 #define CORO__ZERO {}
@@ -2262,7 +2266,7 @@ CORO__COLD_API void coro__trap_alive(const char *file, int line)
 }
 
 /* A mistake of the code that task runs now. */
-CORO__NORETURN CORO__COLD_PRIVATE void coro__blame(const coro_task *co, const char *text)
+CORO__COLD_PRIVATE CORO__NORETURN void coro__blame(const coro_task *co, const char *text)
 {
     coro__trap(co && co->leaf ? co->leaf->info : NULL, co && co->leaf ? coro__line(co->leaf) : 0,
                text);

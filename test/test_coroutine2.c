@@ -1,8 +1,9 @@
 /* test_coroutine2.c -- the second file of test_coroutine.c's tests about several files, and awaits
  * in a switch: here labels are values. */
-#ifndef CORO_LABELS_AS_VALUES
+#if !(defined __clang__ && defined __cplusplus)
+#undef CORO_LABELS_AS_VALUES
 #define CORO_LABELS_AS_VALUES 1
-#endif /* CORO_LABELS_AS_VALUES */
+#endif /* !(defined __clang__ && defined __cplusplus) */
 
 #include "coro.h"
 #include "test.h"

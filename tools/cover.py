@@ -6,7 +6,8 @@ usage: cover.py folder header...
 Asks gcov for every .gcda file below the folder and prints a line per header: lines, and branches
 that were taken at least once. A branch is the same in two object files if its function, line and
 index are; arcs of exceptions do not count. Writes build/cover/<header>.gcov: the source with
-execution counts, `#####` where nothing was executed and `-/2` where 1 of 2 branches was not taken.
+execution counts, `#####` where nothing was executed and `-1/2` where 1 of 2 branches was not taken.
+Then prints the lines with such branches whose functions have no reason in test/COVERAGE.md.
 """
 import collections
 import json
@@ -41,6 +42,15 @@ class Coverage:
         return (f"lines {part(self.lines.values()):24} "
                 f"branches {part(self.branches.values())}")
 
+    def unexplained(self, source, reasons):
+        """Lines with branches not taken, of functions that the reasons do not name."""
+        missed = {(line, function) for (function, line, _), count in self.branches.items()
+                  if not count and f"`{function}`" not in reasons}
+        with open(source, encoding="utf-8") as f:
+            text = f.read().splitlines()
+        return [f"{source}:{line}: {function}: {text[line - 1].strip()}"
+                for line, function in sorted(missed)]
+
     def annotate(self, source, target):
         missed, total = collections.Counter(), collections.Counter()
         for (_, line, _), count in self.branches.items():
@@ -67,10 +77,16 @@ def main():
                 for entry in source["lines"] if coverage else ():
                     coverage.add(entry)
     os.makedirs("build/cover", exist_ok=True)
+    reasons = ""
+    if os.path.exists("test/COVERAGE.md"):
+        with open("test/COVERAGE.md", encoding="utf-8") as f:
+            reasons = f.read()
     for header in headers:
         coverage = found[os.path.realpath(header)]
         coverage.annotate(header, f"build/cover/{os.path.basename(header)}.gcov")
         print(f"{header:12} {coverage.summary()}")
+        for line in coverage.unexplained(header, reasons):
+            print("   ", line)
 
 
 main()

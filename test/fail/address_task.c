@@ -1,6 +1,7 @@
 // A task that is a local variable.
 //
-// run: test/fail/address_task.c:32: f:
+// run: test/fail/address_task.c:33:
+// run: coro_start: the task is a local variable: make it a member of the frame
 // run: local
 // with: -O2
 #include "coro.h"

@@ -1,6 +1,7 @@
 // CORO_AWAIT into a bool, in which an error would be something else.
 //
-// both: CORO_AWAIT needs an int, long or long long: an error is negative. For other types use CORO_TRY
+// both: CORO_AWAIT needs an int, long or long long: an error is negative.
+// both: For other types use CORO_TRY
 #include "coro.h"
 
 struct f {

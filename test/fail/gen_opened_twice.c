@@ -1,6 +1,7 @@
 // A generator that is opened anew while it is in use.
 //
-// run: test/fail/gen_opened_twice.c:30: coro_gen_open: this generator is open already: coro_gen_close it first
+// run: test/fail/gen_opened_twice.c:31:
+// run: coro_gen_open: this generator is open already: coro_gen_close it first
 #include "coro.h"
 
 struct pages {

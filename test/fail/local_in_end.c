@@ -1,5 +1,5 @@
-// A local that is kept across an await and given to CORO_END. For gcc the pragmas end where CORO_END
-// begins, so that it takes the user's -Wall -Werror.
+// A local that is kept across an await and given to CORO_END. For gcc the pragmas end where
+// CORO_END begins, so that it takes the user's -Wall -Werror.
 //
 // gcc: kept
 // gcc: used uninitialized

@@ -1,6 +1,7 @@
 // An await in a switch of the user's: a trap when it is resumed.
 //
-// run: test/fail/switch_trap.c:21: f: this await is inside a switch of yours and cannot be resumed: use if/else, or
+// run: test/fail/switch_trap.c:22:
+// run: f: this await is inside a switch of yours and cannot be resumed: use if/else, or
 // with: -O0..3
 // with: -O2 -DCORO_DEBUG=1
 #include "coro.h"

@@ -1,6 +1,7 @@
 // A generator that yields with a group open.
 //
-// run: test/fail/yield_in_group.c:19: pages: CORO_YIELD with a scope, group or context open: close it before, open it after
+// run: test/fail/yield_in_group.c:20:
+// run: pages: CORO_YIELD with a scope, group or context open: close it before, open it after
 #include "coro.h"
 
 struct pages {

@@ -1,6 +1,7 @@
 // A generator that yields with a scope open.
 //
-// run: test/fail/yield_in_scope.c:21: pages: CORO_YIELD with a scope, group or context open: close it before, open it after
+// run: test/fail/yield_in_scope.c:22:
+// run: pages: CORO_YIELD with a scope, group or context open: close it before, open it after
 // with: -O0..3
 // with: -O2 -DCORO_DEBUG=1
 #include "coro.h"
