@@ -165,8 +165,8 @@
 #define CORO_CHECK 0
 #endif /* !CORO_CHECK */
 
-/* 1: awaits may stand in a switch of yours (computed goto: gcc; clang in C, not in C++, where it loses
- * labels). A coroutine's code must not be larger than 32 KiB. */
+/* 1: awaits may stand in a switch of yours (computed goto: gcc; clang in C, not in C++, where it
+ * loses labels). A coroutine's code must not be larger than 32 KiB. */
 #ifndef CORO_LABELS_AS_VALUES
 #define CORO_LABELS_AS_VALUES 0
 #endif /* !CORO_LABELS_AS_VALUES */
@@ -731,7 +731,8 @@ struct coro_loop {
     bool special;         /* watched, or in random order */
     bool running;         /* in coro_loop_run or _step */
     bool stopped;         /* coro_loop_stop */
-    uint32_t stop_after;  /* this many steps */
+    bool telling;         /* in options.on_error */
+    coro_count stop_after;  /* this many steps */
     bool deadlocked;      /* reported, cancelled from the root */
     bool virtual_clock;
     bool own_driver;      /* options gave none: ours is in use */
@@ -940,7 +941,7 @@ struct coro_loop {
  * is returned once; then 0. -EBUSY while another task is in it.
  */
 #define coro_gen_next(co, generator)                                                              \
-    coro__gen_next((co), &my->CORO_FRAME_first, &(generator)->gen)
+    coro__gen_next((co), &my->CORO_FRAME_first, &(generator)->gen, __LINE__)
 
 /* coro_gen_close -- end a generator early: its CORO_YIELD fails, its CORO_FINALLY runs. A
  * coroutine's call.
@@ -948,7 +949,7 @@ struct coro_loop {
  * Returns 0, or what went wrong in its cleanup. What was never begun, or has ended, is left alone.
  */
 #define coro_gen_close(co, generator)                                                             \
-    coro__gen_close((co), &my->CORO_FRAME_first, &(generator)->gen)
+    coro__gen_close((co), &my->CORO_FRAME_first, &(generator)->gen, __LINE__)
 
 /* --- the machinery of the macros above ----------------------------------------------------- */
 
@@ -1178,7 +1179,15 @@ coro__first:                                                                    
     CORO__PRAGMA(clang diagnostic error "-Wreturn-type")                                          \
     CORO__PRAGMA(clang diagnostic ignored "-Wunevaluated-expression")
 #elif defined __GNUC__ && !defined __TINYC__
+/* CORO_CHECK: gcc must not take a local that is lost for the constant that it began with. */
+#if CORO_CHECK && !CORO_NO_LOCAL_CHECK && !CORO_LABELS_AS_VALUES
+#define CORO__STRICT_COPIES                                                                       \
+    _Pragma("GCC push_options") CORO__PRAGMA(GCC optimize "no-tree-ccp")
+#define CORO__STRICT_END _Pragma("GCC pop_options") _Pragma("GCC diagnostic pop")
+#else
+#define CORO__STRICT_COPIES
 #define CORO__STRICT_END _Pragma("GCC diagnostic pop")
+#endif /* CORO_CHECK && !CORO_NO_LOCAL_CHECK && !CORO_LABELS_AS_VALUES */
 #if CORO_NO_LOCAL_CHECK
 #define CORO__STRICT_LOCALS
 #else
@@ -1196,7 +1205,7 @@ coro__first:                                                                    
 #define CORO__STRICT                                                                              \
     _Pragma("GCC diagnostic push") CORO__STRICT_LOCALS CORO__STRICT_SWITCH CORO__STRICT_LANGUAGE  \
     CORO__PRAGMA(GCC diagnostic error "-Wunused-result")                                          \
-    CORO__PRAGMA(GCC diagnostic error "-Wreturn-type")
+    CORO__PRAGMA(GCC diagnostic error "-Wreturn-type") CORO__STRICT_COPIES
 #else
 #define CORO__STRICT
 #define CORO__STRICT_END
@@ -1231,7 +1240,7 @@ template <class T> struct coro__signed { enum { yes = 0 }; };
 template <> struct coro__signed<int &> { enum { yes = 1 }; };
 template <> struct coro__signed<long &> { enum { yes = 1 }; };
 template <> struct coro__signed<long long &> { enum { yes = 1 }; };
-#define CORO__OF_TYPE(type, p) (p)
+#define CORO__STORAGE_OF_THIS_COROUTINE(type, p) (p)
 #define CORO__IS_SIGNED(lv) (coro__signed<decltype((lv))>::yes)
 #define CORO__VALUE(x) coro__value(co, &my->CORO_FRAME_first, (x))
 #define coro__of_op coro__value
@@ -1253,7 +1262,7 @@ template <> struct coro__signed<long long &> { enum { yes = 1 }; };
              : (long long)(v), unsigned long long                                                 \
              : (unsigned long long)(v), default                                                   \
              : (v))
-#define CORO__OF_TYPE(type, p) _Generic((p), type *: (p))
+#define CORO__STORAGE_OF_THIS_COROUTINE(type, p) _Generic((p), type *: (p))
 #define CORO__IS_SIGNED(lv) _Generic((lv), int: 1, long: 1, long long: 1, default: 0)
 #define CORO__VALUE(x)                                                                            \
     _Generic((x), coro_op: coro__of_op, coro_ret: coro__of_ret, default: coro__of_int)(           \
@@ -1271,8 +1280,8 @@ template <> struct coro__signed<long long &> { enum { yes = 1 }; };
 #define CORO__CALL(co_, frame_, fn, ...)                                                          \
     coro__call_to_be_awaited_with_CORO_TRY(__extension__({                                        \
         coro_task *coro__c = (co_);                                                               \
-        struct fn *coro__f = CORO__OF_TYPE(struct fn, frame_);                                    \
-        coro__no_local(coro__c, coro__f);                                                         \
+        struct fn *coro__f = CORO__STORAGE_OF_THIS_COROUTINE(struct fn, frame_);                  \
+        coro__no_local(coro__c, &my->CORO_FRAME_first, coro__f, __LINE__);                        \
         *coro__f = CORO__NEW(fn, &my->CORO_FRAME_first, __VA_ARGS__);                             \
         CORO__ENTER(fn, coro__c, coro__f);                                                        \
     }))
@@ -1280,8 +1289,8 @@ template <> struct coro__signed<long long &> { enum { yes = 1 }; };
 #define CORO__CALL_WITHIN(co_, scope_, d, frame_, fn, ...)                                        \
     coro__call_to_be_awaited_with_CORO_TRY(__extension__({                                        \
         coro_task *coro__c = (co_);                                                               \
-        struct fn *coro__f = CORO__OF_TYPE(struct fn, frame_);                                    \
-        coro__no_local(coro__c, coro__f);                                                         \
+        struct fn *coro__f = CORO__STORAGE_OF_THIS_COROUTINE(struct fn, frame_);                  \
+        coro__no_local(coro__c, &my->CORO_FRAME_first, coro__f, __LINE__);                        \
         *coro__f = CORO__NEW(fn, &my->CORO_FRAME_first, __VA_ARGS__);                             \
         coro__timeout_open(coro__c, &coro__f->CORO_FRAME_first, (scope_), (d), __LINE__);         \
         CORO__ENTER(fn, coro__c, coro__f);                                                        \
@@ -1300,7 +1309,7 @@ template <> struct coro__signed<long long &> { enum { yes = 1 }; };
 
 #define CORO__GEN_OPEN(gen_, fn, ...)                                                             \
     __extension__({                                                                               \
-        CORO_GEN(fn) *coro__g = CORO__OF_TYPE(CORO_GEN(fn), gen_);                                \
+        CORO_GEN(fn) *coro__g = CORO__STORAGE_OF_THIS_COROUTINE(CORO_GEN(fn), gen_);              \
         coro__gen_open(&coro__g->gen, &coro__g->frame.CORO_FRAME_first, __FILE__, __LINE__);      \
         coro__g->frame = CORO__NEW(fn, NULL, __VA_ARGS__);                                        \
         (void)0;                                                                                  \
@@ -1317,9 +1326,11 @@ template <> struct coro__signed<long long &> { enum { yes = 1 }; };
 
 #define CORO__START(group_, task_, fn, ...)                                                       \
     __extension__({                                                                               \
-        CORO_TASK(fn) *coro__t = CORO__OF_TYPE(CORO_TASK(fn), task_);                             \
-        int coro__e = coro__start((group_), coro__not_alive(&coro__t->task, __FILE__, __LINE__),  \
-                                  &CORO__CAT(fn, _coro));                                         \
+        CORO_TASK(fn) *coro__t = CORO__STORAGE_OF_THIS_COROUTINE(CORO_TASK(fn), task_);           \
+        coro_group *coro__g = (group_);                                                           \
+        int coro__e = coro__start(                                                                \
+            coro__g, coro__not_alive(coro__g, &coro__t->task, __FILE__, __LINE__),                \
+            &CORO__CAT(fn, _coro));                                                               \
         if (coro__e == 0)                                                                         \
             coro__t->frame = CORO__NEW(fn, NULL, __VA_ARGS__);                                    \
         coro__e;                                                                                  \
@@ -1786,6 +1797,7 @@ CORO__COLD_API CORO__NORETURN void coro__trap_at(const char *file, unsigned line
                                                  const char *text);
 CORO__COLD_API CORO__NORETURN void coro__trap_alive(const char *file, int line);
 CORO__COLD_API CORO__NORETURN void coro__trap_local(const coro_task *co);
+CORO__COLD_API CORO__NORETURN void coro__trap_local_at(const coro_info *info, int line);
 CORO__COLD_API intptr_t coro__no_label(coro_task *co, coro_frame *frame);
 CORO__COLD_API intptr_t coro__exit(coro_task *co, coro_frame *frame, intptr_t e, bool in_finally);
 CORO__COLD_API intptr_t coro__end_slow(coro_task *co, coro_frame *frame, intptr_t v);
@@ -1815,8 +1827,10 @@ CORO_API coro_frame *coro__heap_frame(coro_task *co, coro_frame *from, const cor
 CORO_API coro_frame *coro__heap_caller(coro_frame *frame);
 CORO_API coro_ret coro__heap_call(coro_task *co, coro_frame *frame);
 CORO_API void coro__gen_open(coro_gen *gen, coro_frame *frame, const char *file, int line);
-CORO_API CORO__MUST_USE coro_ret coro__gen_next(coro_task *co, coro_frame *from, coro_gen *gen);
-CORO_API CORO__MUST_USE coro_ret coro__gen_close(coro_task *co, coro_frame *from, coro_gen *gen);
+CORO_API CORO__MUST_USE coro_ret coro__gen_next(coro_task *co, coro_frame *from, coro_gen *gen,
+                                                int line);
+CORO_API CORO__MUST_USE coro_ret coro__gen_close(coro_task *co, coro_frame *from, coro_gen *gen,
+                                                int line);
 CORO_API int coro__yield(coro_task *co, coro_frame *frame);
 CORO_API int coro__yielded(coro_task *co);
 
@@ -1934,14 +1948,20 @@ static inline bool coro_is_local(const coro_task *co, const void *p)
 }
 
 /* What outlives the step must not be a local variable of it. */
-static inline void coro__no_local(const coro_task *co, const void *p)
+static inline void coro__no_local(const coro_task *co, const coro_frame *frame, const void *p,
+                                  int line)
 {
     if (CORO__UNLIKELY(coro_is_local(co, p)))
-        coro__trap_local(co);
+        coro__trap_local_at(frame->info, line);
 }
 
-static inline coro_task *coro__not_alive(coro_task *task, const char *file, int line)
+static inline coro_task *coro__not_alive(const coro_group *group, coro_task *task,
+                                         const char *file, int line)
 {
+    if (CORO_STACK_CHECK && group->loop && group->loop->running &&
+        CORO__UNLIKELY(coro__on_stack(group->loop, task)))
+        coro__trap_at(file, (unsigned)line, "coro_start",
+                      "the task is a local variable: make it a member of the frame");
     if (CORO__UNLIKELY(task->core.flags & CORO__OPEN))
         coro__trap_alive(file, line);
     return task;
@@ -2272,11 +2292,16 @@ CORO__COLD_PRIVATE CORO__NORETURN void coro__blame(const coro_task *co, const ch
                text);
 }
 
+CORO__COLD_API void coro__trap_local_at(const coro_info *info, int line)
+{
+    coro__trap(info, (unsigned)line,
+               CORO__T("an operation was given the address of a local variable, which will be gone "
+                       "when it ends: make it a member of the frame"));
+}
+
 CORO__COLD_API void coro__trap_local(const coro_task *co)
 {
-    coro__blame(
-        co, CORO__T("an operation was given the address of a local variable, which will be gone "
-                    "when it ends: make it a member of the frame"));
+    coro__trap_local_at(co->leaf->info, (int)coro__line(co->leaf));
 }
 
 /* A mistake that is answered with an error: CORO_DEBUG says it aloud. */
@@ -2905,8 +2930,11 @@ CORO__COLD_PRIVATE void coro__report(coro_loop *loop, const coro_task *task, con
 /* An error that no caller and no group will see. */
 CORO__COLD_PRIVATE void coro__unseen(coro_loop *loop, coro_task *task, int error)
 {
-    if (loop->options.on_error)
-        loop->options.on_error(loop->options.arg, task, error);
+    if (!loop->options.on_error || loop->telling)
+        return; /* what fails in the hook is not told to it */
+    loop->telling = true;
+    loop->options.on_error(loop->options.arg, task, error);
+    loop->telling = false;
 }
 
 /* --- waiting -----------------------------------------------------------------------------------
@@ -3321,7 +3349,7 @@ static inline void coro__scope_enter(coro_task *co, coro_frame *frame, coro_scop
                                      int line)
 {
     coro_core *core = &scope->core;
-    coro__no_local(co, scope);
+    coro__no_local(co, frame, scope, line);
     if (CORO__UNLIKELY(core->flags & CORO__OPEN))
         coro__trap(frame->info, (unsigned)line,
                    CORO__T("this scope or group is open already: close it first"));
@@ -3708,11 +3736,13 @@ CORO_API void coro__gen_open(coro_gen *gen, coro_frame *frame, const char *file,
     gen->scope.core.flags = 0;
 }
 
-static inline coro_ret coro__gen_run(coro_task *co, coro_frame *from, coro_gen *gen, int state)
+static inline coro_ret coro__gen_run(coro_task *co, coro_frame *from, coro_gen *gen, int state,
+                                     int line)
 {
     coro_frame *frame = gen->scope.frame;
+    coro__no_local(co, from, gen, line);
     gen->state = (uint8_t)state;
-    coro__scope_open(co, frame, &gen->scope, CORO__GENERATOR, (int)coro__line(from));
+    coro__scope_open(co, frame, &gen->scope, CORO__GENERATOR, line);
     frame->caller = from;
     return coro__enter(co, frame);
 }
@@ -3734,7 +3764,7 @@ static intptr_t coro__gen_ended(coro_task *co, coro_gen *gen, intptr_t v)
     return v < 0 ? v : 0;
 }
 
-CORO_API coro_ret coro__gen_next(coro_task *co, coro_frame *from, coro_gen *gen)
+CORO_API coro_ret coro__gen_next(coro_task *co, coro_frame *from, coro_gen *gen, int line)
 {
     if (gen->state == CORO__GEN_CLOSED)
         return coro__put_down(0);
@@ -3742,10 +3772,10 @@ CORO_API coro_ret coro__gen_next(coro_task *co, coro_frame *from, coro_gen *gen)
         return coro__put_down(-EBUSY);
     if (gen->state == CORO__GEN_FRESH)
         co->loop->generators++;
-    return coro__gen_run(co, from, gen, CORO__GEN_RUNNING);
+    return coro__gen_run(co, from, gen, CORO__GEN_RUNNING, line);
 }
 
-CORO_API coro_ret coro__gen_close(coro_task *co, coro_frame *from, coro_gen *gen)
+CORO_API coro_ret coro__gen_close(coro_task *co, coro_frame *from, coro_gen *gen, int line)
 {
     if (gen->state == CORO__GEN_FRESH)
         gen->state = CORO__GEN_CLOSED;
@@ -3753,7 +3783,7 @@ CORO_API coro_ret coro__gen_close(coro_task *co, coro_frame *from, coro_gen *gen
         return coro__put_down(0);
     if (gen->state != CORO__GEN_YIELDED)
         return coro__put_down(-EBUSY);
-    return coro__gen_run(co, from, gen, CORO__GEN_CLOSING);
+    return coro__gen_run(co, from, gen, CORO__GEN_CLOSING, line);
 }
 
 /* 0: put the frame down and hand the item over; else CORO_YIELD fails. */
@@ -3810,7 +3840,8 @@ CORO__COLD_PRIVATE void coro__group_failed(coro_group *group, const coro_info *i
 CORO__COLD_PRIVATE int coro__start_failed(coro_group *group, const coro_info *info, int error)
 {
     coro__group_failed(group, info, group->started++, error);
-    if (group->loop && group == &group->loop->root)
+    if (group->loop && group == &group->loop->root &&
+        ((group->scope.core.flags & CORO__OPEN) || !group->loop->running))
         coro__unseen(group->loop, NULL, error);
     return error;
 }
@@ -3885,11 +3916,6 @@ static inline void coro__forget_done(coro_group *group, coro_task *task);
 
 CORO_API int coro__start(coro_group *group, coro_task *task, const coro_info *info)
 {
-    if (CORO_STACK_CHECK && group->loop && group->loop->running &&
-        coro__on_stack(group->loop, task))
-        coro__trap(
-            info, 0,
-            CORO__T("coro_start: the task is a local variable: make it a member of the frame"));
     if (task->core.outer == &group->scope.core && (group->done || group->done_out))
         coro__forget_done(group, task); /* it ended here before, and coro_group_next has not told */
     if (CORO__UNLIKELY(!(group->scope.core.flags & CORO__OPEN) || !coro__reserve(group->loop))) {
@@ -4443,7 +4469,8 @@ CORO__WAITS(irq, CORO__T("interrupt"), coro__abort_irq)
 CORO_API coro_op coro_irq_wait(coro_task *co, coro_irq *irq)
 {
     coro_irq_count rings = (coro_irq_count)(CORO__LOAD(&irq->raised) - irq->seen);
-    coro__no_local(co, irq);
+    if (coro_is_local(co, irq))
+        return coro_local();
     if (coro_cancelled(co))
         return coro_refuse(co);
     if (irq->waiter)
@@ -4652,7 +4679,7 @@ static inline coro_task *coro__next_ready(coro_loop *loop)
 
 /* Run what is ready, for at most n steps, or until somebody wants to end the round (CORO__CUT); how
  * many were made. The locals save loads: only a step can make the ring grow. */
-static inline uint32_t coro__steps(coro_loop *loop, uint32_t n)
+static inline coro_count coro__steps(coro_loop *loop, coro_count n)
 {
 #if CORO_RING
 /* What a step touches: the end of the task, and the frame, which follows it. (Not a function: gcc
@@ -4669,7 +4696,7 @@ static inline uint32_t coro__steps(coro_loop *loop, uint32_t n)
 #define CORO__FETCH_TASK(task)
 #define CORO__RELOAD() ((void)0)
 #define CORO__NEXT_READY() (made++, coro__next_ready(loop))
-    uint32_t made = 0, end = n;
+    coro_count made = 0, end = n;
     n = 0;
 #endif /* CORO_RING */
     while (made != end && coro__ready_count(loop)) {
@@ -4704,9 +4731,9 @@ static inline uint32_t coro__steps(coro_loop *loop, uint32_t n)
 }
 
 /* The same in a random order, or with somebody watching. */
-CORO__COLD_PRIVATE uint32_t coro__special_steps(coro_loop *loop, uint32_t n)
+CORO__COLD_PRIVATE coro_count coro__special_steps(coro_loop *loop, coro_count n)
 {
-    uint32_t made = 0;
+    coro_count made = 0;
     for (; made < n && coro__ready_count(loop) && !(loop->extra & CORO__CUT); made++) {
         coro_task *task;
 #if CORO_RING
@@ -4798,9 +4825,9 @@ static inline void coro__sleep_until_woken(coro_loop *loop, coro_time until)
 }
 
 /* One round without sleeping. */
-static inline uint32_t coro__one_round(coro_loop *loop, uint32_t quota)
+static inline coro_count coro__one_round(coro_loop *loop, coro_count quota)
 {
-    uint32_t made = loop->special ? coro__special_steps(loop, quota) : coro__steps(loop, quota);
+    coro_count made = loop->special ? coro__special_steps(loop, quota) : coro__steps(loop, quota);
     loop->extra &= (uint8_t)~CORO__CUT;
     loop->steps += made;
     if (CORO__UNLIKELY(loop->granting != NULL))
@@ -4869,6 +4896,7 @@ CORO__COLD_PRIVATE void coro__abandon(coro_loop *loop)
     coro_core *core = &loop->root.scope.core;
     coro_group *group = &loop->root;
     int depth = 0;
+    loop->root.scope.core.flags &= (uint16_t)~CORO__OPEN; /* on_error must not start others */
     for (; core; core = coro__walk(core, &depth)) {
         coro_task *task = core->kind == CORO__TASK ? coro__task_of(core) : NULL;
         if (task && task->waiting && task->waiting->head)

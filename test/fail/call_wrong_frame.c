@@ -2,7 +2,7 @@
 //
 // both: error:
 // both: struct other
-// both: EXPECTED
+// both: CORO__STORAGE_OF_THIS_COROUTINE
 #include "coro.h"
 
 struct sub {

@@ -4,6 +4,6 @@
 // flags: -x c++ -std=c++20 -Wno-missing-field-initializers
 // with: -O1..3
 // with: -O0..3 -DCORO_CHECK=1
-// with: -O0..3 -DCORO_LABELS_AS_VALUES=1
+// gcc with: -O0..3 -DCORO_LABELS_AS_VALUES=1
 // with: -O2 -DCORO_DEBUG=1
 #include "clean.c"
