@@ -25,6 +25,7 @@ TESTS_C_ONLY :=
 ifeq ($(origin CC),default)
 CC := gcc
 endif
+MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 1)
 CXX_IN_USE := $(if $(findstring ++,$(CC) $(STD)),1)
 STD     ?= $(if $(CXX_IN_USE),c++20,c11)
 OPT     ?= -O1
@@ -98,7 +99,7 @@ have = test -e $(1) || { echo "skipped: no $(1)"; exit $(if $(STRICT),1,0); }
 # With a filter only the tests proper are meant.
 test: $(B)/tests ## build and run the tests, with what every machine has
 	@$(TEST_ENV) tools/tally.sh '$(RUN) $(B)/tests' $(if $(FILTER),, \
-	    'CC="$(CC)" CFLAGS="$(LANGUAGE)" test/harness.sh' tools/tidy.sh tools/fail.sh)
+	    'CC="$(CC)" CFLAGS="$(LANGUAGE)" test/harness.sh' tools/tidy.sh 'CLANG=none tools/fail.sh')
 
 unit: $(B)/tests ## the tests proper, without those of the tools
 	@$(if $(RUN),$(call need,$(firstword $(RUN)));) $(TEST_ENV) $(RUN) $(B)/tests
