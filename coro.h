@@ -147,11 +147,25 @@
 
 /* ================================================================================================
  * >>options -- set them for all files of a program alike (-DCORO_DEBUG=1), or before the #include.
+ *
+ * CORO_SHARED, CORO_IMPLEMENTATION: by default every function is static inline. In a program of
+ * many files define CORO_SHARED in all of them, and CORO_IMPLEMENTATION in exactly one: one copy of
+ * the code. All other options have a value.
  */
 
-/* CORO_SHARED, CORO_IMPLEMENTATION: by default every function is static inline. In a program of
- * many files define CORO_SHARED in all of them, and CORO_IMPLEMENTATION in exactly one: one copy of
- * the code. */
+/* 1: an operating system with POSIX clocks and pselect; 0: bare metal, you give a driver. */
+#ifndef CORO_HOSTED
+#if (defined __unix__ || defined __APPLE__) && __STDC_HOSTED__ && !defined __AVR__
+#define CORO_HOSTED 1
+#else
+#define CORO_HOSTED 0
+#endif /* (defined __unix__ || defined __APPLE__) && ... */
+#endif /* !CORO_HOSTED */
+#if CORO_HOSTED
+#define CORO__DEFAULT(hosted, bare) hosted
+#else
+#define CORO__DEFAULT(hosted, bare) bare
+#endif /* CORO_HOSTED */
 
 /* 1: costly checks: use after the end, leaked tasks and generators, places in messages. */
 #ifndef CORO_DEBUG
@@ -179,42 +193,23 @@
 #define CORO_NO_LOCAL_CHECK 0
 #endif /* !CORO_NO_LOCAL_CHECK */
 
-/* 1: an operating system with POSIX clocks and pselect; 0: bare metal, you give a driver. */
-#ifndef CORO_HOSTED
-#if (defined __unix__ || defined __APPLE__) && __STDC_HOSTED__ && !defined __AVR__
-#define CORO_HOSTED 1
+/* CORO_NAMES 1: names and files of coroutines are kept for messages and dumps. CORO_TEXTS 0: no
+ * messages, coro_dump prints nothing, traps are silent. On AVR each would fill half the RAM. */
+#if defined __AVR__
+#define CORO__ROOM_FOR_TEXT CORO_DEBUG
 #else
-#define CORO_HOSTED 0
-#endif /* (defined __unix__ || defined __APPLE__) && ... */
-#endif /* !CORO_HOSTED */
-
-/* 1: names and files of coroutines are kept for messages and dumps. (On AVR they would fill the
- * RAM.) */
+#define CORO__ROOM_FOR_TEXT 1
+#endif /* defined __AVR__ */
 #ifndef CORO_NAMES
-#if defined __AVR__
-#define CORO_NAMES CORO_DEBUG
-#else
-#define CORO_NAMES 1
-#endif /* defined __AVR__ */
+#define CORO_NAMES CORO__ROOM_FOR_TEXT
 #endif /* !CORO_NAMES */
-
-/* 1: messages, coro_dump and coro_verify's texts are there; 0: coro_dump prints nothing and traps
- * are silent. (On AVR they would take half of the RAM.) */
 #ifndef CORO_TEXTS
-#if defined __AVR__
-#define CORO_TEXTS CORO_DEBUG
-#else
-#define CORO_TEXTS 1
-#endif /* defined __AVR__ */
+#define CORO_TEXTS CORO__ROOM_FOR_TEXT
 #endif /* !CORO_TEXTS */
 
 /* 1: an operation that keeps a pointer to a local variable traps at once. */
 #ifndef CORO_STACK_CHECK
-#if CORO_HOSTED || CORO_CHECK
-#define CORO_STACK_CHECK 1
-#else
-#define CORO_STACK_CHECK 0
-#endif /* CORO_HOSTED || CORO_CHECK */
+#define CORO_STACK_CHECK CORO__DEFAULT(1, CORO_CHECK)
 #endif /* !CORO_STACK_CHECK */
 
 /* Width of coro_time: 64 (nanoseconds) or 32 (ticks of 1 / CORO_TICKS_PER_S seconds; they may wrap,
@@ -233,43 +228,25 @@
 /* Timers: 2^CORO_WHEEL_BITS slots a level, the finest of 2^CORO_WHEEL_SHIFT ticks. 0 bits: one
  * sorted list, which takes 16 bytes instead of 8 KiB, and a walk per sleep. */
 #ifndef CORO_WHEEL_BITS
-#if CORO_HOSTED
-#define CORO_WHEEL_BITS 6
-#else
-#define CORO_WHEEL_BITS 0
-#endif /* CORO_HOSTED */
+#define CORO_WHEEL_BITS CORO__DEFAULT(6, 0)
 #endif /* !CORO_WHEEL_BITS */
 #ifndef CORO_WHEEL_SHIFT
 #define CORO_WHEEL_SHIFT 16
 #endif /* !CORO_WHEEL_SHIFT */
 
-/* 1: the run queue is a ring of pointers, grown when tasks are spawned; 0: a list through the
- * tasks. */
+/* 1: the run queue is a ring of pointers, grown when tasks are spawned; 0: a list of the tasks. */
 #ifndef CORO_RING
-#if CORO_HOSTED
-#define CORO_RING 1
-#else
-#define CORO_RING 0
-#endif /* CORO_HOSTED */
+#define CORO_RING CORO__DEFAULT(1, 0)
 #endif /* !CORO_RING */
 
 /* How many (task, error) pairs a group keeps. Failures beyond are counted. */
 #ifndef CORO_GROUP_ERRORS
-#if CORO_HOSTED
-#define CORO_GROUP_ERRORS 4
-#else
-#define CORO_GROUP_ERRORS 0
-#endif /* CORO_HOSTED */
+#define CORO_GROUP_ERRORS CORO__DEFAULT(4, 0)
 #endif /* !CORO_GROUP_ERRORS */
 
-/* Spawned tasks come from free lists, one for each multiple of CORO_GRAIN up to CORO_CLASSES of
- * them. */
+/* Spawned tasks come from free lists, one for each multiple of CORO_GRAIN up to CORO_CLASSES. */
 #ifndef CORO_CLASSES
-#if CORO_HOSTED
-#define CORO_CLASSES 64
-#else
-#define CORO_CLASSES 0
-#endif /* CORO_HOSTED */
+#define CORO_CLASSES CORO__DEFAULT(64, 0)
 #endif /* !CORO_CLASSES */
 #define CORO_GRAIN (2 * sizeof(void *))
 
@@ -281,7 +258,8 @@
 #define CORO_STEPS 256
 #endif /* !CORO_STEPS */
 
-/* CORO_TRAP(file, line, name, text) ends the program. CORO_ASSERT(x), CORO_MEMCPY(to, from, n) */
+/* Yours to replace, too: CORO_TRAP(file, line, name, text), which says why the program ends;
+ * CORO_ASSERT(x); CORO_MEMCPY(to, from, n). */
 #ifndef CORO_ASSERT
 #if CORO_DEBUG && CORO_HOSTED
 #include <assert.h>
@@ -299,7 +277,8 @@
 #endif /* CORO_HOSTED */
 #endif /* !CORO_MEMCPY */
 
-/* Errors are negative errno values. A chip's libc may lack some: those have Linux's numbers. */
+/* Errors are negative errno values. Where there is no errno.h, or one that gives most of them the
+ * same number as avr-libc's does, they have Linux's numbers. */
 #if defined __has_include
 #if __has_include(<errno.h>)
 #include <errno.h>
@@ -307,8 +286,9 @@
 #else
 #include <errno.h>
 #endif /* defined __has_include */
-#if defined __AVR__ /* avr-libc gives most of them the same number */
+#if defined __AVR__ || !defined ETIMEDOUT || !defined ECANCELED
 #undef EPERM
+#undef ECHILD
 #undef EAGAIN
 #undef ENOMEM
 #undef EBUSY
@@ -316,55 +296,29 @@
 #undef EPIPE
 #undef EDEADLK
 #undef ENOSYS
-#undef ECHILD
 #undef ESHUTDOWN
 #undef ETIMEDOUT
 #undef EALREADY
 #undef EINPROGRESS
 #undef ECANCELED
-#endif /* defined __AVR__ */
-#ifndef EPERM
 #define EPERM 1
-#endif /* !EPERM */
-#ifndef EAGAIN
-#define EAGAIN 11
-#endif /* !EAGAIN */
-#ifndef ENOMEM
-#define ENOMEM 12
-#endif /* !ENOMEM */
-#ifndef EBUSY
-#define EBUSY 16
-#endif /* !EBUSY */
-#ifndef EINVAL
-#define EINVAL 22
-#endif /* !EINVAL */
-#ifndef EPIPE
-#define EPIPE 32
-#endif /* !EPIPE */
-#ifndef EDEADLK
-#define EDEADLK 35
-#endif /* !EDEADLK */
-#ifndef ENOSYS
-#define ENOSYS 38
-#endif /* !ENOSYS */
-#ifndef ECHILD
 #define ECHILD 10
-#endif /* !ECHILD */
-#ifndef ESHUTDOWN
+#define EAGAIN 11
+#define ENOMEM 12
+#define EBUSY 16
+#define EINVAL 22
+#define EPIPE 32
+#define EDEADLK 35
+#define ENOSYS 38
 #define ESHUTDOWN 108
-#endif /* !ESHUTDOWN */
-#ifndef ETIMEDOUT
 #define ETIMEDOUT 110
-#endif /* !ETIMEDOUT */
-#ifndef EALREADY
 #define EALREADY 114
-#endif /* !EALREADY */
-#ifndef EINPROGRESS
 #define EINPROGRESS 115
-#endif /* !EINPROGRESS */
-#ifndef ECANCELED
 #define ECANCELED 125
-#endif /* !ECANCELED */
+#endif /* defined __AVR__ || !defined ETIMEDOUT || ... */
+#if !defined ESHUTDOWN /* POSIX does not have it */
+#define ESHUTDOWN 108
+#endif /* !defined ESHUTDOWN */
 
 /* Attributes, where the compiler has them. */
 #if defined __GNUC__ || defined __clang__
@@ -383,30 +337,29 @@
 #define CORO__PREFETCH(p) ((void)0)
 #endif /* defined __GNUC__ || defined __clang__ */
 
+#if CORO_TEXTS
+#define CORO__T(text) text
+#else
+#define CORO__T(text) ""
+#endif /* CORO_TEXTS */
+
 #define CORO__CAT_(a, b) a##b
 #define CORO__CAT(a, b) CORO__CAT_(a, b)
 
-/* CORO_API: one copy a file, or one copy a program. */
-#if defined CORO_SHARED
-#if defined __cplusplus
-#define CORO_API extern "C"
-#else
-#define CORO_API extern
-#endif /* defined __cplusplus */
-#define CORO__COLD_API CORO_API CORO__COLD
-#else
-#define CORO_API static inline
-#define CORO__COLD_API static CORO__COLD CORO__UNUSED
-#endif /* defined CORO_SHARED */
 #if defined __cplusplus
 #define CORO__STATIC_ASSERT(x, text) static_assert(x, text)
+#define CORO__EXTERN extern "C"
 #else
 #define CORO__STATIC_ASSERT(x, text) _Static_assert(x, text)
+#define CORO__EXTERN extern
 #endif /* defined __cplusplus */
 
-/* In shared mode every coroutine refers to this function; its name says what to do when the linker
- * finds none, or two, or files that were compiled with other options. */
+/* CORO_API: one copy a file, or one copy a program. In shared mode every coroutine refers to one
+ * function whose name says what to do when the linker finds none, or two, or files that were
+ * compiled with other options. */
 #if defined CORO_SHARED
+#define CORO_API CORO__EXTERN
+#define CORO__COLD_API CORO_API CORO__COLD
 #define CORO__TAG(a, b, c, d, e, f, g, h, i, j) CORO__TAG_(a, b, c, d, e, f, g, h, i, j)
 #define CORO__TAG_(a, b, c, d, e, f, g, h, i, j)                                                  \
     CORO_IMPLEMENTATION_belongs_in_one_file_and_the_same_options_in_all_DEBUG##a##_CHECK##b       \
@@ -415,73 +368,72 @@
 #define coro__end_slow                                                                            \
     CORO__TAG(CORO_DEBUG, CORO_CHECK, CORO_NAMES, CORO_TIME_BITS, CORO_WHEEL_BITS, CORO_RING,     \
               CORO_GROUP_ERRORS, CORO_CLASSES, CORO_HOSTED, CORO_STACK_CHECK)
+#else
+#define CORO_API static inline
+#define CORO__COLD_API static CORO__COLD CORO__UNUSED
 #endif /* defined CORO_SHARED */
 
 /* ================================================================================================
  * >>types -- what you embed. A zeroed object is valid: closed, empty, not started.
  */
 
-/* A point in time or a duration. CORO_FOREVER is the largest; sums saturate; negative: at once. */
+/* coro_time is a point in time or a duration; CORO_FOREVER is the largest; sums saturate; negative
+ * durations mean at once.
+ * CORO_S CORO_MS CORO_US -- durations. 32-bit ticks round up, so that no sleep is too short. */
 #if CORO_TIME_BITS == 64
 typedef int64_t coro_time;
 typedef uint64_t coro__utime;
 #define CORO_FOREVER INT64_MAX
-#else
-typedef int32_t coro_time;
-typedef uint32_t coro__utime;
-#define CORO_FOREVER INT32_MAX
-#endif /* CORO_TIME_BITS == 64 */
-
-/* CORO_S CORO_MS CORO_US -- durations. With 32-bit ticks they round up, so that no sleep is short.
- */
-#if CORO_TIME_BITS == 64
 #define CORO_S(n) ((coro_time)(n) * CORO_TICKS_PER_S)
 #define CORO_MS(n) ((coro_time)(n) * (CORO_TICKS_PER_S / 1000))
 #define CORO_US(n) ((coro_time)(n) * (CORO_TICKS_PER_S / 1000000))
 #else
+typedef int32_t coro_time;
+typedef uint32_t coro__utime;
+#define CORO_FOREVER INT32_MAX
 #define CORO_S(n) ((coro_time)((n) * (int32_t)CORO_TICKS_PER_S))
 #define CORO_MS(n) ((coro_time)(((int64_t)(n) * CORO_TICKS_PER_S + 999) / 1000))
 #define CORO_US(n) ((coro_time)(((int64_t)(n) * CORO_TICKS_PER_S + 999999) / 1000000))
 #endif /* CORO_TIME_BITS == 64 */
 
-#if CORO_HOSTED
-typedef uint64_t coro_total;
-#else
-typedef uint32_t coro_total;
-#endif /* CORO_HOSTED */
-
-/* Counts tasks, failures, turns. */
+typedef CORO__DEFAULT(uint64_t, uint32_t) coro_total; /* of a loop's whole life */
 #if defined __AVR__
-typedef uint16_t coro_count;
+typedef uint16_t coro_count;    /* tasks, failures, turns */
+typedef uint8_t coro_irq_count; /* what one instruction reads and writes */
 #else
 typedef uint32_t coro_count;
+typedef uint32_t coro_irq_count;
 #endif /* defined __AVR__ */
 
-typedef struct coro_task coro_task;
-typedef struct coro_loop coro_loop;
-typedef struct coro_frame coro_frame;
+typedef struct coro_context coro_context;
 typedef struct coro_core coro_core;
-typedef struct coro_scope coro_scope;
+typedef struct coro_frame coro_frame;
+typedef struct coro_gen coro_gen;
 typedef struct coro_group coro_group;
-typedef struct coro_waitq coro_waitq;
-typedef struct coro_ops coro_ops;
 typedef struct coro_info coro_info;
+typedef struct coro_irq coro_irq;
+typedef struct coro_link coro_link;
+typedef struct coro_loop coro_loop;
+typedef struct coro_ops coro_ops;
+typedef struct coro_post_node coro_post_node;
+typedef struct coro_scope coro_scope;
+typedef struct coro_task coro_task;
+typedef struct coro_timer coro_timer;
+typedef struct coro_waitq coro_waitq;
 
-/* What an operation that may wait returns. Await it: CORO_TRY(x), CORO_AWAIT(lv, x),
- * CORO_IGNORE(x). */
+/* What an operation that may wait returns. Await it: CORO_TRY, CORO_AWAIT, CORO_IGNORE. */
 typedef struct coro_op_is_no_value_until_CORO_TRY_awaits_it {
     intptr_t value; /* the result, or one of CORO__PENDING... */
 } coro_op;
 
 /* What a coroutine returns: its result, or that it has to be resumed. Leave with CORO_LEAVE(). */
 typedef struct coro_ret_await_it_with_CORO_TRY_or_leave_with_CORO_LEAVE {
-    intptr_t value;
+    intptr_t value; /* likewise */
 } coro_ret;
 
 /* A coroutine, as the loop sees it. One constant for each, made by CORO(name). */
 struct coro_info {
-    intptr_t (*run)(coro_task *co,
-                    coro_frame *frame); /* takes up the frame where it was put down */
+    intptr_t (*run)(coro_task *co, coro_frame *frame); /* go on where it was put down */
 #if CORO_NAMES
     const char *name; /* as in CORO(name) */
     const char *file; /* where it is defined */
@@ -494,42 +446,40 @@ struct coro_info {
 struct coro_frame {
     const coro_info *info; /* whose frame this is */
     coro_frame *caller;    /* resumed when this one is done; null: the task ends */
-    uint32_t place; /* the label to go on at, 0: not begun; and its line in info->file << 16 */
+    uint32_t place;        /* line in info->file << 16 | label to go on at, 0: not begun */
     int err;               /* the first error, while it is on its way out */
 };
 
 /* CORO_FRAME; -- the first member of a coroutine's struct. */
 #define CORO_FRAME coro_frame CORO_FRAME_first
 
-typedef struct coro_link coro_link;
 struct coro_link {
     coro_link *next, *prev;
 };
 
 /* A timer: in a slot of the wheel, or in the list of those that are nearly due. */
-typedef struct coro_timer {
+struct coro_timer {
     coro_link link; /* must be first */
     coro_time when; /* fires at this time or later */
-} coro_timer;
+};
 
 /* What tasks, scopes, groups and generators have in common: a node of the tree along which
  * cancellation travels. */
 struct coro_core {
     coro_timer timer; /* a scope's deadline; a task's sleep, or the limit of coro_within */
     coro_core *outer; /* where cancellation comes from: the next scope out; a task's: its group */
-    coro_core *inner; /* a scope's: the next one in, the innermost's: the outermost. A task's: the
-                         innermost */
+    coro_core *inner; /* a scope's: the next in, or from the last the first; a task's: the last */
     uint8_t kind;     /* CORO__TASK, CORO__SCOPE ... */
     uint8_t spent;    /* a task's: awaits done at once since it last waited; CORO__GAVE_TURN */
     uint16_t flags;   /* CORO__REQUESTED ... */
-    coro_count index;   /* a task's: start order in its group; a scope's: the line that opened it */
+    coro_count index; /* a task's: start order in its group; a scope's: the line that opened it */
 };
 
 /* A task: something that the loop runs. 120 bytes; what is used on every step comes last, next to
  * the frame. */
 struct coro_task {
     union {
-        coro_link sibling;     /* in its group's children; done: next completed */
+        coro_link sibling;                    /* in its group's children; done: next completed */
         char CORO_TASK_or_coro_task_expected; /* so that functions take both */
     };
     coro_task *joiner;         /* the first of those who wait for its end, in a ring */
@@ -557,16 +507,15 @@ struct coro_waitq {
 /* How a group treats its children. */
 typedef enum coro_mode {
     CORO_ALL,     /* the first failure cancels the rest, and is the result */
-    CORO_COLLECT, /* all run to their end; failures are counted and kept; the result is the body's
-                   */
+    CORO_COLLECT, /* all run to their end; failures are counted and kept; the body has the result */
     CORO_RACE     /* the first success cancels the rest, and is the result */
 } coro_mode;
 
 /* A failure that a group kept. */
 typedef struct coro_failure {
     const coro_info *info; /* of the task; null: the group's own body */
-    coro_count index;        /* of the task, in start order */
-    int error;
+    coro_count index;      /* of the task, in start order */
+    int error;             /* what it ended with */
 } coro_failure;
 
 /* A task group. */
@@ -574,23 +523,22 @@ struct coro_group {
     coro_scope scope;           /* must be first: a group is a scope, with deadline and all */
     coro_loop *loop;            /* where the children run */
     coro_task *children;        /* alive, in start order: a ring */
-    coro_task *done,
-        *done_out; /* ended and not yet told by coro_group_next: newest first; oldest first */
+    coro_task *done, *done_out; /* ended, not told by coro_group_next: see coro__done_push */
     coro_waitq room;            /* waiting in coro_group_wait_room */
     coro_waitq next;            /* waiting in coro_group_next */
     intptr_t won;               /* CORO_RACE: the winner's result */
-    coro_group *granting;       /* the next group with room granted; the last one: the root */
-    coro_count alive, started;    /* children */
-    coro_count granted;           /* room given to waiters who have not had their step yet */
+    coro_group *granting;       /* the next group with room granted; the last one: null */
+    coro_count alive, started;  /* children */
+    coro_count granted;         /* room given to waiters who have not had their step yet */
     uint32_t granted_until;     /* where in the run queue the last of them is */
-    coro_count failed;          /* children, and the body, that ended with an error of their own */
-    coro_count cancelled;         /* children that ended with -ECANCELED because they were */
+    coro_count failed;          /* children, and the body, that ended with their own error */
+    coro_count cancelled;       /* children with -ECANCELED because they were cancelled */
     int first;                  /* the first error in time; 0: none */
     bool body_failed;           /* closed with an error that was not the group's doing */
     bool cut;                   /* a child was cut short by the group's cancellation */
-    bool attention;             /* the end of a child may interest somebody: a race, waiters */
+    bool attention;             /* a child's end may interest somebody: a race, waiters */
     int winner;                 /* CORO_RACE: the index of the child that won; -1: none */
-    coro_count limit;             /* of children alive, for coro_group_wait_room; 0: none */
+    coro_count limit;           /* of children alive, for coro_group_wait_room; 0: none */
     uint8_t mode;               /* coro_mode */
 #if CORO_GROUP_ERRORS
     coro_failure errors[CORO_GROUP_ERRORS]; /* the first few failures, in time; see failed */
@@ -598,41 +546,34 @@ struct coro_group {
 };
 
 /* A generator: CORO_GEN(fn) is this and the frame. */
-typedef struct coro_gen {
+struct coro_gen {
     coro_scope scope; /* spliced into the consumer's chain while the generator runs */
     uint8_t state;    /* CORO__GEN_... */
-} coro_gen;
+};
 
 /* A value that is found by its key from here down the tree of tasks. */
-typedef struct coro_context {
+struct coro_context {
     coro_scope scope; /* its place in the chain */
     const void *key;  /* compared by address */
-    void *value;
-} coro_context;
+    void *value;      /* the user's */
+};
 
 /* What a task's life has come to. */
 typedef enum coro_status {
     CORO_UNSTARTED, /* never, or the start failed: coro_task_result says why */
-    CORO_RUNNING,
+    CORO_RUNNING,   /* not ended */
     CORO_OK,        /* ended with a result >= 0 */
     CORO_FAILED,    /* ended with an error */
     CORO_CANCELLED  /* ended with -ECANCELED, and was cancelled */
 } coro_status;
 
 /* Posted to a loop from outside. Embed it; see coro_post. */
-typedef struct coro_post_node coro_post_node;
 struct coro_post_node {
-    coro_post_node *volatile next;                     /* null: not posted */
+    coro_post_node *volatile next;                      /* null: not posted */
     void (*run)(coro_loop *loop, coro_post_node *node); /* called on the loop's thread */
 };
 
 /* An interrupt's bell. */
-typedef struct coro_irq coro_irq;
-#if defined __AVR__
-typedef uint8_t coro_irq_count; /* what one instruction reads and writes */
-#else
-typedef uint32_t coro_irq_count;
-#endif /* defined __AVR__ */
 struct coro_irq {
     volatile coro_irq_count raised; /* by the interrupt only */
     volatile coro_irq_count seen;   /* by the loop only */
@@ -643,18 +584,17 @@ struct coro_irq {
 
 /* Where a loop gets its memory. */
 typedef struct coro_allocator {
-    void *(*alloc)(void *arg, size_t size);            /* null when there is none */
+    void *(*alloc)(void *arg, size_t size); /* null when there is none */
     void (*free)(void *arg, void *memory, size_t size);
     void *arg;
 } coro_allocator;
 
 /* The seam to the world: a clock, and a way to sleep until something happens. */
 typedef struct coro_driver {
-    coro_time (*now)(void *arg);                                     /* monotonic */
-    void (*park)(void *arg, coro_loop *loop,
-                 coro_time until); /* until <= now: look, do not sleep */
-    void (*wake)(void *arg);       /* ends a park; from anywhere */
-    void (*fini)(void *arg);                                         /* the loop is done with it */
+    coro_time (*now)(void *arg);                               /* monotonic */
+    void (*park)(void *arg, coro_loop *loop, coro_time until); /* until <= now: look, don't sleep */
+    void (*wake)(void *arg);                                   /* ends a park; from anywhere */
+    void (*fini)(void *arg);                                   /* the loop is done with it */
     void *arg;
 } coro_driver;
 
@@ -676,21 +616,21 @@ typedef enum coro_event {
 
 /* How a loop should be. Zero means default, everywhere. */
 typedef struct coro_options {
-    coro_allocator allocator; /* hosted default: malloc and free; else none */
-    void *arena;              /* instead: all memory comes from here, */
-    size_t arena_size;        /* of this size */
-    coro_task **ready;        /* room for the run queue where there is no memory, */
-    uint32_t ready_size;      /* a power of two */
-    coro_driver driver; /* default: POSIX clock and pselect; on bare metal you must give one */
-    coro_clock clock;         /* CORO_VIRTUAL: time jumps to the next deadline when all wait */
-    uint32_t seed; /* not 0: ready tasks run in a random order, the same for the same seed */
-    uint8_t budget;           /* at most 254; default CORO_BUDGET */
-    coro_time slow_step;      /* report steps that take longer; default off, CORO_DEBUG 100 ms */
-    coro_time spin;           /* look for so long before sleeping */
+    coro_allocator allocator;  /* hosted default: malloc and free; else none */
+    void *arena;               /* instead: all memory comes from here, */
+    size_t arena_size;         /* of this size */
+    coro_task **ready;         /* room for the run queue where there is no memory, */
+    uint32_t ready_size;       /* a power of two */
+    coro_driver driver;        /* default: POSIX clock and pselect; bare metal: you must give one */
+    coro_clock clock;          /* CORO_VIRTUAL: time jumps to the next deadline when all wait */
+    uint32_t seed;             /* not 0: ready tasks run in a random order, for a seed the same */
+    uint8_t budget;            /* at most 254; default CORO_BUDGET */
+    coro_time slow_step;       /* report steps that take longer; default off, CORO_DEBUG 100 ms */
+    coro_time spin;            /* look for so long before sleeping */
     void (*on_error)(void *arg, coro_task *task, int error); /* an error that nobody will see */
     void (*on_event)(void *arg, coro_event event, coro_task *task);
-    void *arg;                /* of on_error and on_event */
-    coro_sink report;         /* warnings and dumps; default: stderr */
+    void *arg;        /* of on_error and on_event */
+    coro_sink report; /* warnings and dumps; default: stderr */
 } coro_options;
 
 /* What coro_stats tells. */
@@ -702,13 +642,8 @@ typedef struct coro_loop_stats {
     coro_total steps;   /* made so far */
     coro_total spawned; /* tasks started so far */
     coro_total parked;  /* times that the loop went to sleep */
-    size_t memory;    /* taken from the allocator or arena */
+    size_t memory;      /* taken from the allocator or arena */
 } coro_loop_stats;
-
-#if CORO_WHEEL_BITS
-#define CORO__SLOTS (1 << CORO_WHEEL_BITS)
-#define CORO__LEVELS ((CORO_TIME_BITS - CORO_WHEEL_SHIFT + CORO_WHEEL_BITS - 1) / CORO_WHEEL_BITS)
-#endif /* CORO_WHEEL_BITS */
 
 /* A loop: one per thread. Everything in it is the loop's own; .root may be spawned into. */
 struct coro_loop {
@@ -721,41 +656,41 @@ struct coro_loop {
     coro_task *small[16]; /* the first ring */
 #else
     coro_task *head, *tail; /* the run queue: linked by task.wait.next */
-    coro_count count;         /* in it */
+    coro_count count;       /* in it */
 #endif /* CORO_RING */
-    coro_count alive;       /* tasks; the ring has room for all of them */
-    uint8_t budget;       /* options.budget */
-    bool look;            /* a budget was spent: look at the outside before the next step */
-    uint8_t extra;        /* CORO__CUT: end this round; CORO__FETCH: the ring is large */
-    bool watched;         /* slow_step or on_event is set */
-    bool special;         /* watched, or in random order */
-    bool running;         /* in coro_loop_run or _step */
-    bool stopped;         /* coro_loop_stop */
-    bool telling;         /* in options.on_error */
-    coro_count stop_after;  /* this many steps */
-    bool deadlocked;      /* reported, cancelled from the root */
-    bool virtual_clock;
-    bool own_driver;      /* options gave none: ours is in use */
-    coro_count unlooked;    /* steps since the outside was looked at */
-    coro_count window;      /* steps between two looks at the clock */
-    coro_count quick;       /* looks in a row that found little time gone */
-    uint32_t random;      /* state of the shuffle; 0: off */
-    uint32_t batch;       /* left of those that were ready at once, and are shuffled */
-    coro_count held;        /* outside wakers */
-    coro_group *granting; /* groups with room granted to waiters */
-    coro_count generators;  /* begun and not ended */
-    coro_time now;        /* when the clock was last read */
-    coro_total steps, spawned, parked;
+    coro_count alive;      /* tasks; the ring has room for all of them */
+    uint8_t budget;        /* options.budget */
+    bool look;             /* a budget was spent: look at the outside before the next step */
+    uint8_t extra;         /* CORO__CUT: end this round; CORO__FETCH: the ring is large */
+    bool watched;          /* slow_step or on_event is set */
+    bool special;          /* watched, or in random order */
+    bool running;          /* in coro_loop_run or _step */
+    bool stopped;          /* coro_loop_stop */
+    bool telling;          /* in options.on_error */
+    coro_count stop_after; /* this many steps */
+    bool deadlocked;       /* reported, cancelled from the root */
+    bool virtual_clock;    /* options.clock */
+    bool own_driver;       /* options gave none: ours is in use */
+    coro_count unlooked;   /* steps since the outside was looked at */
+    coro_count window;     /* steps between two looks at the clock */
+    coro_count quick;      /* looks in a row that found little time gone */
+    uint32_t random;       /* state of the shuffle; 0: off */
+    uint32_t batch;        /* left of those that were ready at once, and are shuffled */
+    coro_count held;       /* outside wakers */
+    coro_group *granting;  /* groups with room granted to waiters */
+    coro_count generators; /* begun and not ended */
+    coro_time now;         /* when the clock was last read */
+    coro_total steps, spawned, parked; /* see coro_loop_stats */
 
-    coro_count timers;      /* armed */
-    coro_link due;        /* nearly due: in exact order */
+    coro_count timers; /* armed */
+    coro_link due;     /* nearly due: in exact order */
 #if CORO_WHEEL_BITS
-    coro_link fresh;      /* due soon, not yet sorted into due */
-#endif /* CORO_WHEEL_BITS */
-#if CORO_WHEEL_BITS
-    coro__utime tick;     /* all slots up to this one are in due */
-    uint64_t used[CORO__LEVELS];                      /* slots that may hold timers */
-    coro_link slots[CORO__LEVELS][CORO__SLOTS];       /* later ones: in start order */
+#define CORO__SLOTS (1 << CORO_WHEEL_BITS)
+#define CORO__LEVELS ((CORO_TIME_BITS - CORO_WHEEL_SHIFT + CORO_WHEEL_BITS - 1) / CORO_WHEEL_BITS)
+    coro_link fresh;                            /* due soon, not yet sorted into due */
+    coro__utime tick;                           /* all slots up to this one are in due */
+    uint64_t used[CORO__LEVELS];                /* slots that may hold timers */
+    coro_link slots[CORO__LEVELS][CORO__SLOTS]; /* later ones: in start order */
 #endif /* CORO_WHEEL_BITS */
 
     void *free[CORO_CLASSES + 1]; /* free memory, by size; the last: what is larger */
@@ -769,18 +704,17 @@ struct coro_loop {
     coro_irq *irqs;                  /* bells with a waiter */
     volatile int asleep;             /* about to park, or parked: wake it */
 #if CORO_HOSTED
-    int pipe[2];                     /* hosted: ends a sleep from outside; 0, 0: not made yet */
+    int pipe[2]; /* ends a sleep from outside; 0, 0: not made yet */
 #endif /* CORO_HOSTED */
-    uintptr_t stack;                 /* of coro_loop_run: locals of coroutines are just below */
-    coro_options options;
+    uintptr_t stack;      /* of coro_loop_run: locals of coroutines are just below */
+    coro_options options; /* with defaults in place */
 };
 
 /* ================================================================================================
  * >>coroutine
  */
 
-/* CORO -- define a coroutine of this file: CORO(name) { ... }, after struct name { CORO_FRAME; ...
- * };
+/* CORO -- define a coroutine of this file, after its struct name { CORO_FRAME; ... };
  *
  *   CORO(worker) { CORO_BEGIN(); CORO_TRY(coro_sleep(co, CORO_MS(5))); CORO_END(0); }
  *
@@ -790,10 +724,7 @@ struct coro_loop {
 #define CORO(name)                                                                                \
     CORO__TYPES(name)                                                                             \
     CORO__STRICT CORO__ONE_COPY static coro_ret name(coro_task *co, struct name *my);             \
-    CORO__UNUSED static intptr_t CORO__CAT(name, _coro_run)(coro_task * co, coro_frame * frame)   \
-    {                                                                                             \
-        return name(co, (struct name *)(void *)frame).value;                                      \
-    }                                                                                             \
+    CORO__RUN_FUNCTION(name)                                                                      \
     CORO__UNUSED static const coro_info CORO__CAT(name, _coro) = CORO__INFO(name);                \
     static coro_ret name(coro_task *co, struct name *my)
 
@@ -805,18 +736,14 @@ struct coro_loop {
 
 /* CORO_DEFINE -- the coroutine of CORO_DECLARE(name). */
 #define CORO_DEFINE(name)                                                                         \
-    static intptr_t CORO__CAT(name, _coro_run)(coro_task * co, coro_frame * frame)                \
-    {                                                                                             \
-        return name(co, (struct name *)(void *)frame).value;                                      \
-    }                                                                                             \
+    CORO__RUN_FUNCTION(name)                                                                      \
     const coro_info CORO__CAT(name, _coro) = CORO__INFO(name);                                    \
     CORO__STRICT coro_ret name(coro_task *co, struct name *my)
 
 /* CORO_TASK -- storage for a task that runs a coroutine, for coro_start: CORO_TASK(worker) w; */
 #define CORO_TASK(name) struct CORO__CAT(name, _task)
 
-/* CORO_GEN -- a generator: CORO_GEN(pages) g; the item is a member of g.frame. See coro_gen_open.
- */
+/* CORO_GEN -- a generator: CORO_GEN(pages) g; its item is in g.frame. See coro_gen_open. */
 #define CORO_GEN(name) struct CORO__CAT(name, _gen)
 
 /* CORO_BEGIN -- comes first in the body. Plain locals may be declared before or after it. */
@@ -828,8 +755,7 @@ struct coro_loop {
         return coro__put_down(coro__no_label(co, &my->CORO_FRAME_first));                         \
     case CORO__CASE(0):
 
-/* CORO_END -- the end of the body: ends the frame with the first error, if there was one, else with
- * v. */
+/* CORO_END -- the end of the body: the frame's result is its first error, if any, else v. */
 #define CORO_END(v)                                                                               \
     goto coro__last;                                                                              \
     case CORO__CASE(CORO__AT_END):                                                                \
@@ -845,19 +771,16 @@ struct coro_loop {
  *   CORO_TRY(my->n, coro_call(co, &my->sub, fetch, .id = 7));
  *
  * x is an operation, a call of a coroutine, or an int. It is evaluated once. On x < 0 control goes
- * to CORO_FINALLY, or to CORO_END where there is none and inside FINALLY; else the result is stored
- * in the first argument, if there is one: an integer of any type.
+ * to CORO_FINALLY, or to CORO_END where there is none and inside FINALLY; else the first of two
+ * arguments gets the result: an integer of any type.
  */
 #define CORO_TRY(...) CORO__PICK(__VA_ARGS__, CORO__TRY2, CORO__TRY1, )(CORO__COUNT, __VA_ARGS__)
 
 /* CORO_AWAIT -- await x and look at the result yourself: CORO_AWAIT(my->rc, coro_join(co, &my->t));
- *
- * lv is an int, long or long long: in an unsigned or short one an error would be a length.
- */
+ * lv is an int, long or long long: in an unsigned or short one an error would be a length. */
 #define CORO_AWAIT(lv, x) CORO__AWAIT_TO(CORO__COUNT, lv, x)
 
-/* CORO_IGNORE -- await x and drop the result. A loop that does so in a cancelled scope never ends.
- */
+/* CORO_IGNORE -- await x and drop the result. In a cancelled scope a loop of these never ends. */
 #define CORO_IGNORE(x) CORO__AWAIT_DROP(CORO__COUNT, x)
 
 /* CORO_YIELD -- in a generator: hand the item over, go on at the next coro_gen_next.
@@ -869,14 +792,13 @@ struct coro_loop {
 
 /* CORO_FAIL -- fail with error e, as if an await had. */
 #define CORO_FAIL(e)                                                                              \
-    return coro__put_down(                                                                        \
-        coro__exit(co, &my->CORO_FRAME_first, (intptr_t)(e), coro__in_finally))
+    return coro__put_down(coro__exit(co, &my->CORO_FRAME_first, (intptr_t)(e), coro__in_finally))
 
 /* CORO_LEAVE -- leave by CORO_FINALLY and CORO_END, without an error. What `return` is elsewhere.
  */
 #define CORO_LEAVE() CORO_FAIL(0)
 
-/* CORO_FINALLY -- CORO_FINALLY: what follows runs on every way out. Awaits here work, outside the
+/* CORO_FINALLY -- a label: what follows runs on every way out. Awaits here work, outside the
  * frame's own scopes; what is cancelled from further out needs coro_shield_open. */
 #define CORO_FINALLY                                                                              \
     if (CORO_CHECK || coro__has_open(co, &my->CORO_FRAME_first))                                  \
@@ -889,10 +811,8 @@ struct coro_loop {
 /* CORO_ERR -- in FINALLY: the error that is on its way out, or 0. May be assigned. */
 #define CORO_ERR (my->CORO_FRAME_first.err)
 
-/* CORO_CLOSE -- close a group with the error so far; the group's verdict takes its place.
- *
- * In the body a failure leaves, as with CORO_TRY; in FINALLY control goes on.
- */
+/* CORO_CLOSE -- close a group with the error so far; the group's verdict takes its place. In the
+ * body a failure leaves, as with CORO_TRY; in FINALLY control goes on. */
 #define CORO_CLOSE(group) CORO__CLOSE_AT(CORO__COUNT, group)
 
 /* coro_call -- call a coroutine whose frame you embed.
@@ -902,7 +822,7 @@ struct coro_loop {
  * Fills the frame with the named arguments, zero elsewhere, and runs it as a plain C call until it
  * waits or ends. The arguments may read the old frame. Gives what the coroutine ended with.
  */
-#define coro_call(co, frame, ...) CORO__CALL(co, frame, __VA_ARGS__, )
+#define coro_call(co, frame, ...) CORO__CALL(co, (void)0, frame, __VA_ARGS__, )
 
 /* coro_call_within -- the call under a deadline: asyncio's wait_for.
  *
@@ -912,12 +832,11 @@ struct coro_loop {
  * -ETIMEDOUT then. A call that succeeds all the same succeeds; see coro_scope_expired.
  */
 #define coro_call_within(co, scope, d, frame, ...)                                                \
-    CORO__CALL_WITHIN(co, scope, d, frame, __VA_ARGS__, )
+    CORO__CALL(co, CORO__LIMIT_CALL(scope, d), frame, __VA_ARGS__, )
 
-/* coro_call_new -- the call with a frame from the loop's allocator: CORO_TRY(coro_call_new(co,
- * walk, .dir = d));
+/* coro_call_new -- the call with a frame from the loop's allocator, for recursion and large frames.
  *
- * For recursion, and frames too large to embed. -ENOMEM when there is no memory.
+ *   CORO_TRY(coro_call_new(co, walk, .dir = d));            // -ENOMEM when there is no memory
  */
 #define coro_call_new(co, ...) CORO__CALL_NEW(co, __VA_ARGS__, )
 
@@ -934,8 +853,7 @@ struct coro_loop {
  */
 #define coro_gen_open(generator, ...) CORO__GEN_OPEN(generator, __VA_ARGS__, )
 
-/* coro_gen_next -- run the generator to its next CORO_YIELD: 1, or to its end: 0. A coroutine's
- * call.
+/* coro_gen_next -- run a generator to its next CORO_YIELD: 1, or to its end: 0. A coroutine's call.
  *
  * It runs as part of this task: a cancellation of ours is met by its awaits. An error that ends it
  * is returned once; then 0. -EBUSY while another task is in it.
@@ -944,23 +862,19 @@ struct coro_loop {
     coro__gen_next((co), &my->CORO_FRAME_first, &(generator)->gen, __LINE__)
 
 /* coro_gen_close -- end a generator early: its CORO_YIELD fails, its CORO_FINALLY runs. A
- * coroutine's call.
- *
- * Returns 0, or what went wrong in its cleanup. What was never begun, or has ended, is left alone.
- */
+ * coroutine's call: 0, or what went wrong in its cleanup. Not begun or ended: left alone. */
 #define coro_gen_close(co, generator)                                                             \
     coro__gen_close((co), &my->CORO_FRAME_first, &(generator)->gen, __LINE__)
 
 /* --- the machinery of the macros above ----------------------------------------------------- */
 
-/* Results that are none: the function has been put down. Of an int's size: they fit into
- * instructions. */
+/* Results that are none: the function has been put down. An int's size: instructions hold them. */
 #define CORO__PENDING ((intptr_t)INT_MIN) /* will be completed */
-#define CORO__TURN (CORO__PENDING + 1)  /* task.result is set; behind the others in the run queue */
-#define CORO__TURN_AND_LOOK (CORO__PENDING + 2) /* and the outside should be looked at first */
-#define CORO__REFUSED (CORO__PENDING + 3) /* the same, and the result is -ECANCELED */
-#define CORO__AGAIN (CORO__PENDING + 4) /* task.result is set; go on at once (CORO_CHECK) */
-#define CORO__LOCAL (CORO__PENDING + 5) /* the user's mistake: the address of a local variable */
+#define CORO__TURN (CORO__PENDING + 1)    /* task.result is set; go behind what is ready */
+#define CORO__TURN_AND_LOOK (CORO__PENDING + 2) /* and look at the outside first */
+#define CORO__REFUSED (CORO__PENDING + 3)  /* the same, and the result is -ECANCELED */
+#define CORO__AGAIN (CORO__PENDING + 4)    /* task.result is set; go on at once (CORO_CHECK) */
+#define CORO__LOCAL (CORO__PENDING + 5)    /* the user's mistake: the address of a local variable */
 #define CORO__SPECIAL (CORO__PENDING + 15) /* anything up to here */
 
 /* States that are not labels. */
@@ -969,9 +883,8 @@ struct coro_loop {
 #define CORO__ENDED 0xfffdu
 
 /* A number for each await of a body, counted from CORO_BEGIN. Large ones, so that no enum of the
- * user's jumps into an await that stands in his switch; on chips small ones, which make smaller
- * code. */
-#define CORO__LABELS (CORO_HOSTED ? 0x8000 : 0)
+ * user's jumps into an await in his switch; on chips small ones, which make smaller code. */
+#define CORO__LABELS CORO__DEFAULT(0x8000, 0)
 #if defined __COUNTER__
 #define CORO__COUNT __COUNTER__
 #define CORO__NUMBER(n) ((n) - CORO_BEGIN_must_come_first + CORO__LABELS)
@@ -1024,17 +937,19 @@ coro__first:                                                                    
 
 #define CORO__PICK(a, b, chosen, ...) chosen
 
-/* The heart. coro__v is the result; when there is none yet, the frame is put down and taken up at
- * the label. */
+/* The heart: coro__v becomes the result of x. When there is none yet, the frame is put down, and
+ * taken up at the label. */
 #if CORO_CHECK
 #define CORO__WAIT(n, x)                                                                          \
+    intptr_t coro__v;                                                                             \
     coro__v = CORO__VALUE(x);                                                                     \
     CORO__PUT_DOWN(n);                                                                            \
-    return coro__again(co, &my->CORO_FRAME_first, coro__v);                                       \
+    return coro__again(co, coro__v);                                                              \
     CORO__HERE(n):                                                                                \
     coro__v = co->result;
 #else
 #define CORO__WAIT(n, x)                                                                          \
+    intptr_t coro__v;                                                                             \
     CORO__PLACE(n)                                                                                \
     coro__v = CORO__VALUE(x);                                                                     \
     if (coro__v <= CORO__SPECIAL) {                                                               \
@@ -1054,26 +969,25 @@ coro__first:                                                                    
 #define CORO__PLACE(n)
 #endif /* CORO_DEBUG */
 
+#define CORO__OR_FAIL()                                                                           \
+    if (CORO__UNLIKELY(coro__v < 0))                                                              \
+        CORO_FAIL(coro__v);
+
 #define CORO__TRY1(n, x)                                                                          \
     do {                                                                                          \
-        intptr_t coro__v;                                                                         \
         CORO__WAIT(n, x)                                                                          \
-        if (CORO__UNLIKELY(coro__v < 0))                                                          \
-            CORO_FAIL(coro__v);                                                                   \
+        CORO__OR_FAIL()                                                                           \
     } while (0)
 
 #define CORO__TRY2(n, lv, x)                                                                      \
     do {                                                                                          \
-        intptr_t coro__v;                                                                         \
         CORO__WAIT(n, x)                                                                          \
-        if (CORO__UNLIKELY(coro__v < 0))                                                          \
-            CORO_FAIL(coro__v);                                                                   \
+        CORO__OR_FAIL()                                                                           \
         (lv) = CORO__LIKE(lv, coro__v);                                                           \
     } while (0)
 
 #define CORO__AWAIT_TO(n, lv, x)                                                                  \
     do {                                                                                          \
-        intptr_t coro__v;                                                                         \
         CORO__STATIC_ASSERT(CORO__IS_SIGNED(lv), "CORO_AWAIT needs an int, long or long long: "   \
                             "an error is negative. For other types use CORO_TRY");                \
         CORO__WAIT(n, x)                                                                          \
@@ -1082,14 +996,12 @@ coro__first:                                                                    
 
 #define CORO__AWAIT_DROP(n, x)                                                                    \
     do {                                                                                          \
-        intptr_t coro__v;                                                                         \
         CORO__WAIT(n, x)                                                                          \
         (void)coro__v;                                                                            \
     } while (0)
 
 #define CORO__CLOSE_AT(n, group)                                                                  \
     do {                                                                                          \
-        intptr_t coro__v;                                                                         \
         CORO__WAIT(n, coro__close(co, &my->CORO_FRAME_first, (group)))                            \
         if (coro__v < 0 && !coro__in_finally)                                                     \
             CORO_FAIL(coro__v);                                                                   \
@@ -1098,16 +1010,15 @@ coro__first:                                                                    
 
 #define CORO__YIELD_AT(n)                                                                         \
     do {                                                                                          \
-        int coro__e;                                                                              \
+        intptr_t coro__v;                                                                         \
         CORO__PUT_DOWN(n);                                                                        \
-        coro__e = coro__yield(co, &my->CORO_FRAME_first);                                         \
-        if (coro__e == 0) {                                                                       \
+        coro__v = coro__yield(co, &my->CORO_FRAME_first);                                         \
+        if (coro__v == 0) {                                                                       \
             return coro__put_down(1);                                                             \
             CORO__HERE(n):                                                                        \
-            coro__e = coro__yielded(co);                                                          \
+            coro__v = coro__yielded(co);                                                          \
         }                                                                                         \
-        if (coro__e < 0)                                                                          \
-            CORO_FAIL(coro__e);                                                                   \
+        CORO__OR_FAIL()                                                                           \
     } while (0)
 
 /* What CORO(name) declares besides the function. */
@@ -1128,6 +1039,11 @@ coro__first:                                                                    
         coro_gen gen;                                                                             \
         struct name frame;                                                                        \
     };
+#define CORO__RUN_FUNCTION(name)                                                                  \
+    CORO__UNUSED static intptr_t CORO__CAT(name, _coro_run)(coro_task *co, coro_frame *frame)     \
+    {                                                                                             \
+        return name(co, (struct name *)(void *)frame).value;                                      \
+    }
 
 #if CORO_NAMES
 #define CORO__NAMES(name) #name, __FILE__,
@@ -1135,111 +1051,84 @@ coro__first:                                                                    
 #define CORO__NAMES(name)
 #endif /* CORO_NAMES */
 #define CORO__INFO(name)                                                                          \
-    {                                                                                             \
-        CORO__CAT(name, _coro_run), CORO__NAMES(name) sizeof(struct CORO__CAT(name, _task)),      \
-            offsetof(struct CORO__CAT(name, _task), frame)                                        \
-    }
+    {CORO__CAT(name, _coro_run), CORO__NAMES(name) sizeof(struct CORO__CAT(name, _task)),         \
+     offsetof(struct CORO__CAT(name, _task), frame)}
 
 /* A frame, built in place. */
 #if defined __cplusplus
-#define CORO__NEW(fn, from, ...)                                                                  \
-    CORO__CAT(fn, _coro_frame)                                                                    \
-    {                                                                                             \
-        .CORO_FRAME_first = {&CORO__CAT(fn, _coro), from, 0, 0}, __VA_ARGS__                      \
-    }
+#define CORO__FRAME_TYPE(fn) CORO__CAT(fn, _coro_frame)
 #else
-#define CORO__NEW(fn, from, ...)                                                                  \
-    (struct fn) { .CORO_FRAME_first = {&CORO__CAT(fn, _coro), from, 0, 0}, __VA_ARGS__ }
+#define CORO__FRAME_TYPE(fn) (struct fn)
 #endif /* defined __cplusplus */
+#define CORO__NEW(fn, from, ...)                                                                  \
+    CORO__FRAME_TYPE(fn) { .CORO_FRAME_first = {&CORO__CAT(fn, _coro), from, 0, 0}, __VA_ARGS__ }
 
 /* Inside a coroutine, and only there, these mistakes are errors: a local kept across an await, a
  * forgotten await, a frame of the wrong type, a return without a value. */
+#if (defined __GNUC__ || defined __clang__) && !defined __TINYC__
 #define CORO__PRAGMA(text) _Pragma(#text)
-#if CORO_CHECK && defined __clang__
-#define CORO__STRICT_SWITCH CORO__PRAGMA(clang diagnostic error "-Wswitch")
-#elif CORO_CHECK
-#define CORO__STRICT_SWITCH CORO__PRAGMA(GCC diagnostic error "-Woverflow")
+#define CORO__DIAGNOSTIC(what) CORO__PRAGMA(GCC diagnostic what)
 #else
-#define CORO__STRICT_SWITCH
-#endif /* CORO_CHECK && defined __clang__ */
-#if defined __clang__
-#define CORO__STRICT_END _Pragma("clang diagnostic pop")
+#define CORO__DIAGNOSTIC(what)
+#endif /* (defined __GNUC__ || defined __clang__) && ... */
 #if CORO_NO_LOCAL_CHECK
 #define CORO__STRICT_LOCALS
+#elif defined __clang__
+#define CORO__STRICT_LOCALS                                                                       \
+    CORO__DIAGNOSTIC(error "-Wuninitialized")                                                     \
+    CORO__DIAGNOSTIC(error "-Wsometimes-uninitialized")                                           \
+    CORO__DIAGNOSTIC(error "-Wconditional-uninitialized")
 #else
 #define CORO__STRICT_LOCALS                                                                       \
-    CORO__PRAGMA(clang diagnostic error "-Wuninitialized")                                        \
-    CORO__PRAGMA(clang diagnostic error "-Wsometimes-uninitialized")                              \
-    CORO__PRAGMA(clang diagnostic error "-Wconditional-uninitialized")
+    CORO__DIAGNOSTIC(error "-Wuninitialized")                                                     \
+    CORO__DIAGNOSTIC(error "-Wmaybe-uninitialized")
 #endif /* CORO_NO_LOCAL_CHECK */
-#define CORO__STRICT                                                                              \
-    _Pragma("clang diagnostic push") CORO__STRICT_LOCALS CORO__STRICT_SWITCH                      \
-    CORO__PRAGMA(clang diagnostic error "-Wunused-result")                                        \
-    CORO__PRAGMA(clang diagnostic error "-Wincompatible-pointer-types")                           \
-    CORO__PRAGMA(clang diagnostic error "-Wreturn-type")                                          \
-    CORO__PRAGMA(clang diagnostic ignored "-Wunevaluated-expression")
-#elif defined __GNUC__ && !defined __TINYC__
+#if !CORO_CHECK
+#define CORO__STRICT_SWITCH
+#elif defined __clang__
+#define CORO__STRICT_SWITCH CORO__DIAGNOSTIC(error "-Wswitch")
+#else
+#define CORO__STRICT_SWITCH CORO__DIAGNOSTIC(error "-Woverflow")
+#endif /* !CORO_CHECK */
+#if defined __clang__
+#define CORO__STRICT_LANGUAGE                                                                     \
+    CORO__DIAGNOSTIC(error "-Wincompatible-pointer-types")                                        \
+    CORO__DIAGNOSTIC(ignored "-Wunevaluated-expression")
+#elif defined __cplusplus /* the function hides the struct's name */
+#define CORO__STRICT_LANGUAGE                                                                     \
+    CORO__DIAGNOSTIC(ignored "-Wmissing-field-initializers") CORO__DIAGNOSTIC(ignored "-Wshadow")
+#else
+#define CORO__STRICT_LANGUAGE CORO__DIAGNOSTIC(error "-Wincompatible-pointer-types")
+#endif /* defined __clang__ */
 /* CORO_CHECK: gcc must not take a local that is lost for the constant that it began with. */
-#if CORO_CHECK && !CORO_NO_LOCAL_CHECK && !CORO_LABELS_AS_VALUES
+#if CORO_CHECK && !CORO_NO_LOCAL_CHECK && !CORO_LABELS_AS_VALUES && !defined __clang__
 #define CORO__STRICT_COPIES                                                                       \
     _Pragma("GCC push_options") CORO__PRAGMA(GCC optimize "no-tree-ccp")
-#define CORO__STRICT_END _Pragma("GCC pop_options") _Pragma("GCC diagnostic pop")
+#define CORO__OPTIMISE_AGAIN _Pragma("GCC pop_options")
 #else
 #define CORO__STRICT_COPIES
-#define CORO__STRICT_END _Pragma("GCC diagnostic pop")
-#endif /* CORO_CHECK && !CORO_NO_LOCAL_CHECK && !CORO_LABELS_AS_VALUES */
-#if CORO_NO_LOCAL_CHECK
-#define CORO__STRICT_LOCALS
-#else
-#define CORO__STRICT_LOCALS                                                                       \
-    CORO__PRAGMA(GCC diagnostic error "-Wuninitialized")                                          \
-    CORO__PRAGMA(GCC diagnostic error "-Wmaybe-uninitialized")
-#endif /* CORO_NO_LOCAL_CHECK */
-#if defined __cplusplus /* the function hides the struct's name */
-#define CORO__STRICT_LANGUAGE                                                                     \
-    CORO__PRAGMA(GCC diagnostic ignored "-Wmissing-field-initializers")                           \
-    CORO__PRAGMA(GCC diagnostic ignored "-Wshadow")
-#else
-#define CORO__STRICT_LANGUAGE CORO__PRAGMA(GCC diagnostic error "-Wincompatible-pointer-types")
-#endif /* defined __cplusplus */
+#define CORO__OPTIMISE_AGAIN
+#endif /* CORO_CHECK && !CORO_NO_LOCAL_CHECK && ... */
 #define CORO__STRICT                                                                              \
-    _Pragma("GCC diagnostic push") CORO__STRICT_LOCALS CORO__STRICT_SWITCH CORO__STRICT_LANGUAGE  \
-    CORO__PRAGMA(GCC diagnostic error "-Wunused-result")                                          \
-    CORO__PRAGMA(GCC diagnostic error "-Wreturn-type") CORO__STRICT_COPIES
-#else
-#define CORO__STRICT
-#define CORO__STRICT_END
-#endif /* defined __clang__ */
+    CORO__DIAGNOSTIC(push) CORO__STRICT_LOCALS CORO__STRICT_SWITCH CORO__STRICT_LANGUAGE          \
+    CORO__DIAGNOSTIC(error "-Wunused-result") CORO__DIAGNOSTIC(error "-Wreturn-type")             \
+    CORO__STRICT_COPIES
+#define CORO__STRICT_END CORO__OPTIMISE_AGAIN CORO__DIAGNOSTIC(pop)
 
-/* From here to the end of the body the same macros go to CORO_END: this constant hides
- * CORO_BEGIN's. */
-#if defined __clang__
+/* From here to the end of the body macros go to CORO_END: this constant hides CORO_BEGIN's. */
 #define CORO__IN_FINALLY                                                                          \
-    _Pragma("clang diagnostic push") CORO__PRAGMA(clang diagnostic ignored "-Wshadow")            \
+    CORO__DIAGNOSTIC(push) CORO__DIAGNOSTIC(ignored "-Wshadow")                                   \
     enum { coro__in_finally = 1 };                                                                \
-    _Pragma("clang diagnostic pop")
-#elif defined __GNUC__ && !defined __TINYC__
-#define CORO__IN_FINALLY                                                                          \
-    _Pragma("GCC diagnostic push") CORO__PRAGMA(GCC diagnostic ignored "-Wshadow")                \
-    enum { coro__in_finally = 1 };                                                                \
-    _Pragma("GCC diagnostic pop")
-#else
-#define CORO__IN_FINALLY enum { coro__in_finally = 1 };
-#endif /* defined __clang__ */
-#if defined __GNUC__ && !defined __TINYC__
-#define CORO__UNUSED_LABEL __attribute__((unused));
-#else
-#define CORO__UNUSED_LABEL ;
-#endif /* defined __GNUC__ && !defined __TINYC__ */
+    CORO__DIAGNOSTIC(pop)
 
 #if defined __cplusplus
 template <class T> struct coro__plain { typedef T type; };
 template <class T> struct coro__plain<T &> { typedef T type; };
-#define CORO__LIKE(lv, v) static_cast<typename coro__plain<decltype((lv))>::type>(v)
 template <class T> struct coro__signed { enum { yes = 0 }; };
 template <> struct coro__signed<int &> { enum { yes = 1 }; };
 template <> struct coro__signed<long &> { enum { yes = 1 }; };
 template <> struct coro__signed<long long &> { enum { yes = 1 }; };
+#define CORO__LIKE(lv, v) static_cast<typename coro__plain<decltype((lv))>::type>(v)
 #define CORO__STORAGE_OF_THIS_COROUTINE(type, p) (p)
 #define CORO__IS_SIGNED(lv) (coro__signed<decltype((lv))>::yes)
 #define CORO__VALUE(x) coro__value(co, &my->CORO_FRAME_first, (x))
@@ -1248,20 +1137,11 @@ template <> struct coro__signed<long long &> { enum { yes = 1 }; };
 #define coro__of_int coro__value
 #else
 #define CORO__LIKE(lv, v)                                                                         \
-    _Generic((lv), bool                                                                           \
-             : (bool)(v), char                                                                    \
-             : (char)(v), signed char                                                             \
-             : (signed char)(v), unsigned char                                                    \
-             : (unsigned char)(v), short                                                          \
-             : (short)(v), unsigned short                                                         \
-             : (unsigned short)(v), int                                                           \
-             : (int)(v), unsigned                                                                 \
-             : (unsigned)(v), long                                                                \
-             : (long)(v), unsigned long                                                           \
-             : (unsigned long)(v), long long                                                      \
-             : (long long)(v), unsigned long long                                                 \
-             : (unsigned long long)(v), default                                                   \
-             : (v))
+    _Generic((lv), bool: (bool)(v), char: (char)(v), signed char: (signed char)(v),               \
+             unsigned char: (unsigned char)(v), short: (short)(v),                                \
+             unsigned short: (unsigned short)(v), int: (int)(v), unsigned: (unsigned)(v),         \
+             long: (long)(v), unsigned long: (unsigned long)(v), long long: (long long)(v),       \
+             unsigned long long: (unsigned long long)(v), default: (v))
 #define CORO__STORAGE_OF_THIS_COROUTINE(type, p) _Generic((p), type *: (p))
 #define CORO__IS_SIGNED(lv) _Generic((lv), int: 1, long: 1, long long: 1, default: 0)
 #define CORO__VALUE(x)                                                                            \
@@ -1277,24 +1157,17 @@ template <> struct coro__signed<long long &> { enum { yes = 1 }; };
 #define CORO__ENTER(fn, co, f) fn((co), (f))
 #endif /* CORO_CHECK */
 
-#define CORO__CALL(co_, frame_, fn, ...)                                                          \
+#define CORO__CALL(co_, before, frame_, fn, ...)                                                  \
     coro__call_to_be_awaited_with_CORO_TRY(__extension__({                                        \
         coro_task *coro__c = (co_);                                                               \
         struct fn *coro__f = CORO__STORAGE_OF_THIS_COROUTINE(struct fn, frame_);                  \
         coro__no_local(coro__c, &my->CORO_FRAME_first, coro__f, __LINE__);                        \
         *coro__f = CORO__NEW(fn, &my->CORO_FRAME_first, __VA_ARGS__);                             \
+        before;                                                                                   \
         CORO__ENTER(fn, coro__c, coro__f);                                                        \
     }))
-
-#define CORO__CALL_WITHIN(co_, scope_, d, frame_, fn, ...)                                        \
-    coro__call_to_be_awaited_with_CORO_TRY(__extension__({                                        \
-        coro_task *coro__c = (co_);                                                               \
-        struct fn *coro__f = CORO__STORAGE_OF_THIS_COROUTINE(struct fn, frame_);                  \
-        coro__no_local(coro__c, &my->CORO_FRAME_first, coro__f, __LINE__);                        \
-        *coro__f = CORO__NEW(fn, &my->CORO_FRAME_first, __VA_ARGS__);                             \
-        coro__timeout_open(coro__c, &coro__f->CORO_FRAME_first, (scope_), (d), __LINE__);         \
-        CORO__ENTER(fn, coro__c, coro__f);                                                        \
-    }))
+#define CORO__LIMIT_CALL(scope, d)                                                                \
+    coro__timeout_open(coro__c, &coro__f->CORO_FRAME_first, (scope), (d), __LINE__)
 
 #define CORO__CALL_NEW(co_, fn, ...)                                                              \
     coro__call_to_be_awaited_with_CORO_TRY(__extension__({                                        \
@@ -1348,19 +1221,17 @@ template <> struct coro__signed<long long &> { enum { yes = 1 }; };
 /* The kinds of cores, and their flags. */
 enum { CORO__TASK, CORO__SCOPE, CORO__GROUP, CORO__GENERATOR, CORO__CONTEXT };
 enum {
-    CORO__REQUESTED = 1, /* cancelled itself */
-    CORO__SHIELD = 2,    /* does not look further out */
-    CORO__EFFECTIVE =
-        4, /* REQUESTED, or not SHIELD and the outer one is EFFECTIVE: kept up to date */
-    CORO__EXPIRED = 8,   /* its deadline was what cancelled it; stays readable after the close */
-    CORO__ARMED = 16,    /* the timer is running */
-    CORO__OPEN = 32,     /* a scope in a chain; a task that is alive */
-    CORO__DEADLINE = 64, /* a scope's: timer.when is one */
-    CORO__CAUGHT = 128,  /* a closed scope's: it ended a cancellation */
-    CORO__WAS = 256,     /* a closed scope's: it had been cancelled */
-    CORO__CANCELLED =
-        512,            /* a task's: the innermost scope is EFFECTIVE. What every operation tests */
-    CORO__LIMIT = 1024, /* a task's: the timer is coro_within's */
+    CORO__REQUESTED = 1,   /* cancelled itself */
+    CORO__SHIELD = 2,      /* does not look further out */
+    CORO__EFFECTIVE = 4,   /* kept: REQUESTED, or not SHIELD and the outer one is EFFECTIVE */
+    CORO__EXPIRED = 8,     /* its deadline was what cancelled it; stays after the close */
+    CORO__ARMED = 16,      /* the timer is running */
+    CORO__OPEN = 32,       /* a scope in a chain; a task that is alive */
+    CORO__DEADLINE = 64,   /* a scope's: timer.when is one */
+    CORO__CAUGHT = 128,    /* a closed scope's: it ended a cancellation */
+    CORO__WAS = 256,       /* a closed scope's: it had been cancelled */
+    CORO__CANCELLED = 512, /* a task's: its innermost scope is EFFECTIVE; what operations test */
+    CORO__LIMIT = 1024,    /* a task's: the timer is coro_within's */
     CORO__ABORTING = 2048, /* a task's: the operation was told, and will end later */
     CORO__SPAWNED = 4096,  /* a task's: memory of the loop's */
     CORO__IGNORING = 8192, /* a task's: timer.when counts refused awaits in a row */
@@ -1368,11 +1239,9 @@ enum {
 };
 #define CORO__CLOSING 0x8000u /* a group's: its opener waits for the children; no int of 16 bits */
 enum {
-    CORO__GAVE_TURN = 255
-}; /* spent: in the queue by coro_sleep(co, 0), which has no effect to lose */
-enum {
     CORO__TO_CANCELLED = CORO__CANCELLED / CORO__EFFECTIVE,
-    CORO__TO_WAS = CORO__WAS / CORO__REQUESTED
+    CORO__TO_WAS = CORO__WAS / CORO__REQUESTED,
+    CORO__GAVE_TURN = 255 /* spent: queued by coro_sleep(co, 0), which has no effect to lose */
 };
 enum { CORO__CUT = 1, CORO__FETCH = 2 }; /* loop.extra */
 enum { CORO__GEN_CLOSED, CORO__GEN_FRESH, CORO__GEN_YIELDED, CORO__GEN_RUNNING, CORO__GEN_CLOSING };
@@ -1392,34 +1261,29 @@ enum { CORO__GEN_CLOSED, CORO__GEN_FRESH, CORO__GEN_YIELDED, CORO__GEN_RUNNING, 
  */
 #define coro_spawn(group, ...) CORO__SPAWN(group, __VA_ARGS__, )
 
-/* coro_start -- start a task in storage of your own: coro_start(&my->g, &my->w[i], worker, .q =
- * &my->q);
+/* coro_start -- start a task in storage of your own, a zeroed CORO_TASK(worker) w[5].
  *
- * The storage, a CORO_TASK(worker), is zero before its first use and stays until the group is
- * closed. Then it may be started again; in the same group, as soon as its task has ended. Errors as
- * for coro_spawn.
+ *   coro_start(&my->g, &my->w[i], worker, .q = &my->q);
+ *
+ * The storage stays until the group is closed. Then it may be started again; in the same group, as
+ * soon as its task has ended. Returns and fails as coro_spawn does.
  */
 #define coro_start(group, task, ...) CORO__START(group, task, __VA_ARGS__, )
 
-/* coro_join -- wait until a started task has ended; its result. CORO_TRY(my->rc, coro_join(co,
- * &my->w[0]));
+/* coro_join -- wait until a started task has ended: CORO_TRY(my->rc, coro_join(co, &my->w[0]));
  *
  * Waits:      while it runs. Being cancelled here leaves it running.
  * Returns:    what it ended with.
  * Errors:     -ECHILD: it ended with -ECANCELED. -EDEADLK: it is this task. -EINVAL: never started,
- * or another loop's. -ECANCELED: this task is cancelled.
+ *             or another loop's. -ECANCELED: this task is cancelled.
  */
 #define coro_join(co, task) coro__join((co), CORO__TASK_OF(task))
 
-/* coro_task_cancel -- cancel one task: every await in it fails from now on. Not a failure of its
- * group's.
- *
- * Returns:    1; 0 when it has ended already, or was cancelled before.
- */
+/* coro_task_cancel -- cancel one task: every await in it fails from now on. No failure of its
+ * group's. Returns 1; 0 when it has ended already, or was cancelled before. */
 #define coro_task_cancel(task) coro__task_cancel(CORO__TASK_OF(task))
 
-/* coro_task_result -- what a started task ended with; -EINPROGRESS while it runs; -EINVAL: never
- * started. */
+/* coro_task_result -- what it ended with; -EINPROGRESS: it runs; -EINVAL: never started. */
 #define coro_task_result(task) coro__task_result(CORO__TASK_OF(task))
 
 /* coro_task_status -- what has become of a started task. */
@@ -1431,12 +1295,10 @@ enum { CORO__GEN_CLOSED, CORO__GEN_FRESH, CORO__GEN_YIELDED, CORO__GEN_RUNNING, 
 /* coro_task_id -- its number in its group, in start order from 0: what coro_group_next tells. */
 #define coro_task_id(task) (CORO__TASK_OF(task)->core.index)
 
-/* coro_sleep -- wait for d. d <= 0: one fair turn behind all that is ready.
+/* coro_sleep -- wait for d: CORO_TRY(coro_sleep(co, CORO_MS(20))); d <= 0: one fair turn.
  *
- *   CORO_TRY(coro_sleep(co, CORO_MS(20)));
- *
- * Never ends early; equal deadlines end in the order in which they began. CORO_FOREVER: until
- * cancelled.
+ * Never ends early; equal deadlines end in the order in which they began. A fair turn is behind all
+ * that is ready. CORO_FOREVER: until cancelled.
  *
  * Returns:    0
  * Errors:     -ECANCELED
@@ -1446,11 +1308,11 @@ static inline coro_op coro_sleep(coro_task *co, coro_time d);
 /* coro_sleep_until -- wait until time t, see coro_now. */
 CORO_API CORO__MUST_USE coro_op coro_sleep_until(coro_task *co, coro_time t);
 
-/* coro_within -- one operation under a deadline: CORO_TRY(my->n, coro_within(co, CORO_S(1),
- * coro_read(...)));
+/* coro_within -- one operation under a deadline; d <= 0 tries once.
  *
- * d <= 0 tries once. For a call of a coroutine there is coro_call_within, for a block
- * coro_timeout_open.
+ *   CORO_TRY(my->n, coro_within(co, CORO_S(1), coro_join(co, &my->t)));
+ *
+ * For a call of a coroutine there is coro_call_within, for a block coro_timeout_open.
  *
  * Returns:    what the operation gives
  * Errors:     -ETIMEDOUT: nothing was taken or given; else the operation's own.
@@ -1509,32 +1371,33 @@ static inline coro_loop *coro_loop_of(const coro_task *co)
  */
 CORO_API int coro_scope_close(coro_task *co, coro_scope *scope, int rc);
 
-/* coro_scope_cancel -- cancel what is in the scope, at once and for good. A group:
- * coro_group_cancel.
- *
- * Returns:    1; 0 when it was cancelled already: the first cause stays.
- */
+/* coro_scope_cancel -- cancel what is in the scope, at once and for good. 1; 0 when it has been
+ * already: the first cause stays. A group: coro_group_cancel. */
 CORO_API int coro_scope_cancel(coro_scope *scope);
 
-/* coro_scope_deadline -- set or move the deadline; CORO_FOREVER: none.
- *
- * Errors:     -EALREADY: it has been cancelled or has expired.
- */
+/* coro_scope_deadline -- set or move the deadline; CORO_FOREVER: none. -EALREADY: cancelled. */
 CORO_API int coro_scope_deadline(coro_scope *scope, coro_time t);
 
-/* coro_scope_shield -- raise or drop the shield. Dropped under a cancelled outer scope, it lets
- * that in. */
+/* coro_scope_shield -- raise or drop the shield. Dropped, it lets a cancellation outside in. */
 CORO_API void coro_scope_shield(coro_scope *scope, bool on);
 
-/* coro_scope_cancelled -- has it been cancelled, by itself or its deadline? Also after the close.
- */
-CORO_API bool coro_scope_cancelled(const coro_scope *scope);
+/* coro_scope_cancelled -- was it cancelled, by itself or its deadline? Also after the close. */
+static inline bool coro_scope_cancelled(const coro_scope *scope)
+{
+    return (scope->core.flags & (CORO__REQUESTED | CORO__WAS)) != 0;
+}
 
 /* coro_scope_expired -- was it the deadline? Also after the close. */
-CORO_API bool coro_scope_expired(const coro_scope *scope);
+static inline bool coro_scope_expired(const coro_scope *scope)
+{
+    return (scope->core.flags & CORO__EXPIRED) != 0;
+}
 
 /* coro_scope_caught -- after the close: did it end a cancellation that it had caused? */
-CORO_API bool coro_scope_caught(const coro_scope *scope);
+static inline bool coro_scope_caught(const coro_scope *scope)
+{
+    return (scope->core.flags & CORO__CAUGHT) != 0;
+}
 
 /* coro_cancelled -- would the next await fail? */
 static inline bool coro_cancelled(const coro_task *co)
@@ -1563,7 +1426,7 @@ CORO_API coro_time coro_deadline(const coro_task *co);
  * Waits:      until all have ended, whatever is cancelled meanwhile.
  * Returns:    rc, or a race's winner's result.
  * Errors:     the first failure in time; -ETIMEDOUT: the group's deadline; -ECANCELED: cancelled
- * from outside; -EBUSY: an inner scope or group is open; -EPERM: another task's group.
+ *             from outside; -EBUSY: an inner one is open; -EPERM: another task's group.
  */
 CORO_API CORO__MUST_USE coro_op coro_group_close(coro_task *co, coro_group *group, intptr_t rc);
 
@@ -1584,11 +1447,10 @@ CORO_API void coro_group_limit(coro_group *group, coro_count limit);
  */
 CORO_API CORO__MUST_USE coro_op coro_group_wait_room(coro_task *co, coro_group *group);
 
-/* coro_group_next -- wait for the next child of coro_start's to end: 1, *index is its start order;
- * 0: no more.
+/* coro_group_next -- wait for the next child of coro_start's to end: 1; 0: no more.
  *
  *   for (;;) {
- *       CORO_TRY(my->got, coro_group_next(co, &my->g, &my->i));
+ *       CORO_TRY(my->got, coro_group_next(co, &my->g, &my->i));     // i: in start order
  *       if (!my->got) break;
  *       use(coro_task_result(&my->t[my->i]));
  *   }
@@ -1601,8 +1463,7 @@ CORO_API CORO__MUST_USE coro_op coro_group_next(coro_task *co, coro_group *group
  * >>context -- values that are found from here down: a request's id, a user, a log.
  */
 
-/* coro_context_set -- from here to the end of this frame, and in groups opened meanwhile, key has
- * this value.
+/* coro_context_set -- from here to this frame's end, and in groups opened meanwhile, key has value.
  *
  *   coro_context_set(co, &my->id, &request_id, "42");
  */
@@ -1616,8 +1477,7 @@ CORO_API void *coro_context_get(const coro_task *co, const void *key);
  * >>loop
  */
 
-/* coro_run -- make a loop, run one coroutine to its end, tear down: int rc = coro_run(app, .port =
- * 80);
+/* coro_run -- make a loop, run one coroutine to its end, tear down: rc = coro_run(app, .port = 80);
  *
  * Returns:    its result
  * Errors:     -EDEADLK: nothing could ever have woken the tasks (who waits for what was reported);
@@ -1625,32 +1485,22 @@ CORO_API void *coro_context_get(const coro_task *co, const void *key);
  */
 #define coro_run(...) CORO__RUN(NULL, __VA_ARGS__, )
 
-/* coro_run_with -- the same with options: coro_run_with(&(coro_options){.clock = CORO_VIRTUAL},
- * app); */
+/* coro_run_with -- with options: coro_run_with(&(coro_options){.clock = CORO_VIRTUAL}, app); */
 #define coro_run_with(options, ...) CORO__RUN(options, __VA_ARGS__, )
 
-/* coro_loop_init -- for owners of a loop. options may be null. Then spawn into &loop->root.
- *
- * Errors:     -EINVAL, -ENOMEM, -ENOSYS
- */
+/* coro_loop_init -- for owners of a loop. options may be null. Then spawn into &loop->root. Errors:
+ * -EINVAL, -ENOMEM, -ENOSYS, as for coro_run. */
 CORO_API int coro_loop_init(coro_loop *loop, const coro_options *options);
 
-/* coro_loop_run -- run until no task is left, or coro_loop_stop.
- *
- * Returns:    0
- * Errors:     -EDEADLK: see coro_run; or the loop is running already.
- */
+/* coro_loop_run -- run until no task is left, or coro_loop_stop: 0. -EDEADLK: see coro_run; or it
+ * is running already. */
 CORO_API int coro_loop_run(coro_loop *loop);
 
-/* coro_loop_step -- for guests in another loop: one turn of what is ready, without sleeping.
- *
- * Returns:    1: tasks are left, come again at coro_loop_deadline; 0: none is left.
- * Errors:     -EDEADLK: it is running already.
- */
+/* coro_loop_step -- for guests in another loop: one turn of what is ready, without sleeping. 1:
+ * tasks are left, come again at coro_loop_deadline; 0: none; -EDEADLK: it is running already. */
 CORO_API int coro_loop_step(coro_loop *loop);
 
-/* coro_loop_deadline -- when to call coro_loop_step next; at once: the past. CORO_FOREVER: when
- * woken. */
+/* coro_loop_deadline -- when to step next; the past: at once; CORO_FOREVER: when woken. */
 CORO_API coro_time coro_loop_deadline(coro_loop *loop);
 
 /* coro_loop_now -- the loop's clock, read now. */
@@ -1660,23 +1510,26 @@ CORO_API coro_time coro_loop_now(coro_loop *loop);
  * goes on. Before a run: it makes one round, without sleeping. */
 CORO_API void coro_loop_stop(coro_loop *loop);
 
-/* coro_loop_fini -- give everything back. Returns -EBUSY, and does nothing, while tasks are alive.
- */
+/* coro_loop_fini -- give everything back. -EBUSY, and nothing is done, while tasks are alive. */
 CORO_API int coro_loop_fini(coro_loop *loop);
 
 /* coro_loop_hold -- somebody outside (a thread, an interrupt) is going to post: until they are
  * released, sleeping without a timer is no deadlock, and virtual time stands still. Counted. */
-CORO_API void coro_loop_hold(coro_loop *loop);
+static inline void coro_loop_hold(coro_loop *loop)
+{
+    loop->held++;
+}
 
 /* coro_loop_release -- the end of a coro_loop_hold. */
-CORO_API void coro_loop_release(coro_loop *loop);
+static inline void coro_loop_release(coro_loop *loop)
+{
+    loop->held -= loop->held > 0;
+}
 
-/* coro_loop_drive -- put another driver in place; the old one's fini is called. How coro_io.h comes
- * in. */
+/* coro_loop_drive -- put another driver in place, as coro_io.h does; the old one is finished. */
 CORO_API void coro_loop_drive(coro_loop *loop, const coro_driver *driver);
 
-/* coro_loop_rung -- for drivers, before they sleep: has something come from outside? Interrupts may
- * be off. */
+/* coro_loop_rung -- for drivers, before they sleep (interrupts may be off): has something come? */
 CORO_API bool coro_loop_rung(const coro_loop *loop);
 
 /* coro_loop_alloc -- the loop's memory: free lists by size. Null when there is none. */
@@ -1685,10 +1538,9 @@ CORO_API void *coro_loop_alloc(coro_loop *loop, size_t size);
 /* coro_loop_free -- give it back, with the size that it was asked for. */
 CORO_API void coro_loop_free(coro_loop *loop, void *memory, size_t size);
 
-/* coro_post -- have node->run(loop, node) called on the loop's thread.
+/* coro_post -- have node->run(loop, node) called on the loop's thread, in order of posting.
  *
- * Lock-free, cannot fail, cannot fill: the node is yours until it has been called. In order of
- * posting.
+ * Lock-free, cannot fail, cannot fill: the node is yours until it has been called.
  *
  * Returns:    true; false when it is posted already.
  * Context:    threads, signal handlers, interrupts
@@ -1698,21 +1550,17 @@ CORO_API bool coro_post(coro_loop *loop, coro_post_node *node);
 /* coro_irq_raise -- ring the bell. One store. From one interrupt or thread only. */
 CORO_API void coro_irq_raise(coro_irq *irq);
 
-/* coro_irq_wait -- wait until it has been rung; how many times since we were told last.
- *
- * Errors:     -ECANCELED, -ETIMEDOUT: no ring is lost; -EBUSY: another task waits.
- */
+/* coro_irq_wait -- wait until it has been rung; how many times since we were told last. Errors:
+ * -ECANCELED, -ETIMEDOUT: no ring is lost; -EBUSY: another task waits. */
 CORO_API CORO__MUST_USE coro_op coro_irq_wait(coro_task *co, coro_irq *irq);
 
-/* coro_dump -- print the tree of tasks: what each waits for, since when, and where. sink null: as
- * options say. */
+/* coro_dump -- print the tree of tasks: what each waits for, how long, where. sink may be null. */
 CORO_API void coro_dump(coro_loop *loop, const coro_sink *sink);
 
 /* coro_stats -- numbers for operators. */
 CORO_API coro_loop_stats coro_stats(const coro_loop *loop);
 
-/* coro_verify -- check every list and flag of the loop; null, or what is wrong. For tests: it is
- * slow. */
+/* coro_verify -- check all lists and flags: null, or what is wrong. For tests: it is slow. */
 CORO_API const char *coro_verify(coro_loop *loop);
 
 /* ================================================================================================
@@ -1735,7 +1583,7 @@ CORO_API const char *coro_verify(coro_loop *loop);
  *     }
  */
 
-/* The kind of an operation. */
+/* What became of an operation that was asked to end. */
 typedef enum coro_abort {
     CORO_ABORT_DONE,  /* undone: the core takes the task out of the queue and ends the wait */
     CORO_ABORT_LATER, /* begun: coro_complete will come; it is not asked again */
@@ -1744,33 +1592,51 @@ typedef enum coro_abort {
 
 struct coro_ops {
     const char *what; /* for dumps: "queue get" */
-    /* The task is cancelled or its limit is over. Null: CORO_ABORT_DONE. May complete other tasks.
-     */
+    /* The task is cancelled, or its limit over; null: CORO_ABORT_DONE. May complete other tasks. */
     coro_abort (*abort)(coro_task *task, coro_waitq *queue);
     /* The task has been taken out of the queue without a result: look who is next. May be null. */
     void (*gone)(coro_task *task, coro_waitq *queue);
 };
 
-/* coro_suspend -- put the task to sleep at the end of a queue, until coro_complete. Return its
- * value.
- *
- * word is the operation's own while it waits, see coro_word: a pointer into a frame, a count.
- */
+/* coro_suspend -- put the task to sleep at a queue's end until coro_complete. Return its value.
+ * word is the operation's own while it waits: a pointer into a frame, a count; see coro_word. */
 CORO_API CORO__MUST_USE coro_op coro_suspend(coro_task *co, coro_waitq *queue, const coro_ops *ops,
                                              intptr_t word);
 
 /* coro_complete -- end a task's wait with this result. It runs later, behind those that are ready.
- *
- * Returns:    true; false when it does not wait (its wait has ended already).
- */
+ * True; false when it does not wait (its wait has ended already). */
 CORO_API bool coro_complete(coro_task *task, intptr_t result);
 
-/* coro_done -- the operation is done at once. Return its value. (The budget may let others run
- * first.) */
-static inline coro_op coro_done(coro_task *co, intptr_t result);
+static inline coro_op coro__op(intptr_t v)
+{
+    coro_op op;
+    op.value = v;
+    return op;
+}
+
+/* An error of the user's own must not be taken for a special value. */
+static inline intptr_t coro__no_special(intptr_t v)
+{
+    return CORO__UNLIKELY(v <= CORO__SPECIAL) ? CORO__SPECIAL + 1 : v;
+}
+
+/* coro_done -- the operation is done at once. Return its value. The budget may let others run. */
+CORO__MUST_USE static inline coro_op coro_done(coro_task *co, intptr_t result)
+{
+    if (CORO__UNLIKELY(++co->core.spent >= co->loop->budget)) {
+        co->core.spent = 0;
+        co->result = result;
+        return coro__op(CORO__TURN_AND_LOOK);
+    }
+    return coro__op(coro__no_special(result));
+}
 
 /* coro_refuse -- the task is cancelled: nothing was done. Return its value. */
-static inline coro_op coro_refuse(const coro_task *co);
+CORO__MUST_USE static inline coro_op coro_refuse(const coro_task *co)
+{
+    (void)co;
+    return coro__op(CORO__REFUSED);
+}
 
 /* coro_word -- what coro_suspend was given, while the task waits. */
 static inline intptr_t coro_word(const coro_task *task)
@@ -1778,19 +1644,41 @@ static inline intptr_t coro_word(const coro_task *task)
     return task->result;
 }
 
+static inline coro_task *coro__of_link(coro_link *wait)
+{
+    return (coro_task *)(void *)((char *)wait - offsetof(coro_task, wait));
+}
+
 /* coro_waitq_next -- the one behind task in the queue, or null. The first one is queue->head. */
-static inline coro_task *coro_waitq_next(const coro_waitq *queue, const coro_task *task);
+static inline coro_task *coro_waitq_next(const coro_waitq *queue, const coro_task *task)
+{
+    coro_task *next = coro__of_link(task->wait.next);
+    return next == queue->head ? NULL : next;
+}
+
+/* Between the loop's frame and the present one. Less than a guard page further down, for the case
+ * that this is inlined into the coroutine: what lies below the stack is somebody else's. */
+static inline bool coro__on_stack(const coro_loop *loop, const void *p)
+{
+    uintptr_t low = (uintptr_t)__builtin_frame_address(0) - (CORO_HOSTED ? 4096 : 64);
+    return (uintptr_t)p - low < loop->stack - low;
+}
 
 /* coro_is_local -- is p the address of a local variable of the coroutine that runs now? Then return
- * coro_local(co): an operation must not keep it. */
-static inline bool coro_is_local(const coro_task *co, const void *p);
+ * coro_local(): an operation must not keep it. */
+static inline bool coro_is_local(const coro_task *co, const void *p)
+{
+    return CORO_STACK_CHECK && coro__on_stack(co->loop, p);
+}
 
 /* coro_local -- trap, in the name of the line that awaits. */
-static inline coro_op coro_local(void);
+CORO__MUST_USE static inline coro_op coro_local(void)
+{
+    return coro__op(CORO__LOCAL);
+}
 
-/* ------------------------------------------------------------------------------------------------
- * Functions behind the macros.
- */
+/* --- functions behind the macros ----------------------------------------------------------- */
+
 CORO__COLD_API CORO__NORETURN void coro__trap(const coro_info *info, unsigned line,
                                               const char *text);
 CORO__COLD_API CORO__NORETURN void coro__trap_at(const char *file, unsigned line, const char *name,
@@ -1846,8 +1734,7 @@ static inline coro_ret coro__put_down(intptr_t v)
     return r;
 }
 
-/* The value of an awaited expression. The frame in which an operation waits is the one to resume.
- */
+/* The value of an awaited expression. The frame in which an operation waits is to be resumed. */
 static inline intptr_t coro__of_op(coro_task *co, coro_frame *frame, coro_op op)
 {
     if (op.value <= CORO__SPECIAL)
@@ -1860,12 +1747,6 @@ static inline intptr_t coro__of_ret(coro_task *co, coro_frame *frame, coro_ret r
     (void)co;
     (void)frame;
     return ret.value;
-}
-
-/* An error of the user's own must not be taken for a special value. */
-static inline intptr_t coro__no_special(intptr_t v)
-{
-    return CORO__UNLIKELY(v <= CORO__SPECIAL) ? CORO__SPECIAL + 1 : v;
 }
 
 static inline intptr_t coro__of_int(coro_task *co, coro_frame *frame, intptr_t v)
@@ -1891,9 +1772,8 @@ static inline coro_ret coro__enter(coro_task *co, coro_frame *frame)
 }
 
 #if CORO_CHECK
-static inline coro_ret coro__again(coro_task *co, coro_frame *frame, intptr_t v)
+static inline coro_ret coro__again(coro_task *co, intptr_t v)
 {
-    (void)frame;
     if (v > CORO__SPECIAL) {
         co->result = v;
         v = CORO__AGAIN;
@@ -1928,25 +1808,6 @@ static inline bool coro__has_open(const coro_task *co, const coro_frame *frame)
     return s && s->frame == frame;
 }
 
-/* Between the loop's frame and the present one. Less than a guard page further down, for the case
- * that this is inlined into the coroutine: what lies below the stack is somebody else's. */
-static inline bool coro__on_stack(const coro_loop *loop, const void *p)
-{
-    uintptr_t low = (uintptr_t)__builtin_frame_address(0) - (CORO_HOSTED ? 4096 : 64);
-    return (uintptr_t)p - low < loop->stack - low;
-}
-
-static inline bool coro_is_local(const coro_task *co, const void *p)
-{
-#if CORO_STACK_CHECK
-    return coro__on_stack(co->loop, p);
-#else
-    (void)co;
-    (void)p;
-    return false;
-#endif /* CORO_STACK_CHECK */
-}
-
 /* What outlives the step must not be a local variable of it. */
 static inline void coro__no_local(const coro_task *co, const coro_frame *frame, const void *p,
                                   int line)
@@ -1961,7 +1822,7 @@ static inline coro_task *coro__not_alive(const coro_group *group, coro_task *tas
     if (CORO_STACK_CHECK && group->loop && group->loop->running &&
         CORO__UNLIKELY(coro__on_stack(group->loop, task)))
         coro__trap_at(file, (unsigned)line, "coro_start",
-                      "the task is a local variable: make it a member of the frame");
+                      CORO__T("the task is a local variable: make it a member of the frame"));
     if (CORO__UNLIKELY(task->core.flags & CORO__OPEN))
         coro__trap_alive(file, line);
     return task;
@@ -1971,7 +1832,7 @@ static inline coro_task *coro__not_alive(const coro_group *group, coro_task *tas
 CORO__MUST_USE static inline coro_op coro__close(coro_task *co, coro_frame *frame,
                                                  coro_group *group)
 {
-    if (coro__has_open(co, frame))
+    if (co->core.inner != &group->scope.core && coro__has_open(co, frame))
         coro__leave(co, frame);
     return coro_group_close(co, group, frame->err);
 }
@@ -1992,29 +1853,6 @@ static inline coro_ret coro__end(coro_task *co, coro_frame *frame, intptr_t v)
     return coro__put_down(coro__no_special(v));
 }
 
-static inline coro_op coro__op(intptr_t v)
-{
-    coro_op op;
-    op.value = v;
-    return op;
-}
-
-CORO__MUST_USE static inline coro_op coro_refuse(const coro_task *co)
-{
-    (void)co;
-    return coro__op(CORO__REFUSED);
-}
-
-CORO__MUST_USE static inline coro_op coro_done(coro_task *co, intptr_t result)
-{
-    if (CORO__UNLIKELY(++co->core.spent >= co->loop->budget)) {
-        co->core.spent = 0;
-        co->result = result;
-        return coro__op(CORO__TURN_AND_LOOK);
-    }
-    return coro__op(coro__no_special(result));
-}
-
 CORO__MUST_USE static inline coro_op coro_sleep(coro_task *co, coro_time d)
 {
     if (d > 0)
@@ -2024,22 +1862,6 @@ CORO__MUST_USE static inline coro_op coro_sleep(coro_task *co, coro_time d)
     co->core.spent = CORO__GAVE_TURN;
     co->result = 0;
     return coro__op(CORO__TURN);
-}
-
-static inline coro_task *coro__of_link(coro_link *wait)
-{
-    return (coro_task *)(void *)((char *)wait - offsetof(coro_task, wait));
-}
-
-static inline coro_task *coro_waitq_next(const coro_waitq *queue, const coro_task *task)
-{
-    coro_task *next = coro__of_link(task->wait.next);
-    return next == queue->head ? NULL : next;
-}
-
-CORO__MUST_USE static inline coro_op coro_local(void)
-{
-    return coro__op(CORO__LOCAL);
 }
 
 /* ================================================================================================
@@ -2059,11 +1881,6 @@ CORO__MUST_USE static inline coro_op coro_local(void)
 #endif /* !defined CLOCK_MONOTONIC */
 #endif /* CORO_HOSTED */
 
-#if CORO_TEXTS
-#define CORO__T(text) text
-#else
-#define CORO__T(text) ""
-#endif /* CORO_TEXTS */
 #define CORO__COLD_PRIVATE static CORO__COLD CORO__UNUSED
 
 #if defined __cplusplus
@@ -2073,7 +1890,7 @@ CORO__MUST_USE static inline coro_op coro_local(void)
 #endif /* defined __cplusplus */
 
 /* --- atomics -----------------------------------------------------------------------------------
- * Three are enough. Chips without compare-and-swap switch interrupts off for a moment.
+ * Chips without compare-and-swap switch interrupts off for a moment.
  */
 #if defined __AVR__
 #include <avr/interrupt.h>
@@ -2101,9 +1918,11 @@ CORO__MUST_USE static inline coro_op coro_local(void)
 #if CORO__LOCKS
 #define CORO__LOAD(at) (*(at))
 #define CORO__STORE(at, to) ((void)(*(at) = (to)))
+#define CORO__EXCHANGE(old, at, to) CORO__LOCKED({ old = *(at); *(at) = (to); })
 #else
 #define CORO__LOAD(at) __atomic_load_n((at), __ATOMIC_SEQ_CST)
 #define CORO__STORE(at, to) __atomic_store_n((at), (to), __ATOMIC_SEQ_CST)
+#define CORO__EXCHANGE(old, at, to) (old = __atomic_exchange_n((at), (to), __ATOMIC_SEQ_CST))
 #endif /* CORO__LOCKS */
 
 /* Set *at to `to` if it is `from`. */
@@ -2119,30 +1938,15 @@ static inline bool coro__swap_if(coro_post_node *volatile *at, coro_post_node *f
 #endif /* CORO__LOCKS */
 }
 
-static inline coro_post_node *coro__take_all(coro_post_node *volatile *at)
-{
-#if CORO__LOCKS
-    coro_post_node *all;
-    CORO__LOCKED({ all = *at; *at = NULL; });
-    return all;
-#else
-    return __atomic_exchange_n(at, (coro_post_node *)NULL, __ATOMIC_SEQ_CST);
-#endif /* CORO__LOCKS */
-}
-
 static inline int coro__set(volatile int *at, int to)
 {
-#if CORO__LOCKS
     int old;
-    CORO__LOCKED({ old = *at; *at = to; });
+    CORO__EXCHANGE(old, at, to);
     return old;
-#else
-    return __atomic_exchange_n(at, to, __ATOMIC_SEQ_CST);
-#endif /* CORO__LOCKS */
 }
 
 /* --- text --------------------------------------------------------------------------------------
- * Messages without printf, for chips and for signal handlers' sake.
+ * Messages without printf, for chips and for signal handlers' sake. A line goes out at its end.
  */
 typedef struct coro__text {
     const coro_sink *sink;
@@ -2167,6 +1971,13 @@ static inline void coro__say(coro__text *t, const char *s)
     }
 }
 
+static inline void coro__say3(coro__text *t, const char *a, const char *b, const char *c)
+{
+    coro__say(t, a);
+    coro__say(t, b);
+    coro__say(t, c);
+}
+
 static inline void coro__say_number(coro__text *t, uint64_t n)
 {
     char digits[21];
@@ -2181,25 +1992,19 @@ static inline void coro__say_number(coro__text *t, uint64_t n)
 /* A duration, in seconds with three digits. */
 static inline void coro__say_time(coro__text *t, coro_time d)
 {
-    uint64_t ms;
-    char fraction[5] = {'.', '0', '0', '0', 0};
-    if (d < 0)
-        d = 0;
-    ms = (uint64_t)d / (CORO_TICKS_PER_S / 1000 ? CORO_TICKS_PER_S / 1000 : 1);
+    uint64_t ticks = CORO_TICKS_PER_S / 1000 ? CORO_TICKS_PER_S / 1000 : 1;
+    uint64_t ms = (uint64_t)(d < 0 ? 0 : d) / ticks;
+    unsigned rest = (unsigned)(ms % 1000);
     coro__say_number(t, ms / 1000);
-    fraction[1] = (char)(fraction[1] + (int)(ms / 100 % 10));
-    fraction[2] = (char)(fraction[2] + (int)(ms / 10 % 10));
-    fraction[3] = (char)(fraction[3] + (int)(ms % 10));
-    coro__say(t, fraction);
+    coro__say(t, rest < 10 ? ".00" : rest < 100 ? ".0" : ".");
+    coro__say_number(t, rest);
     coro__say(t, " s");
 }
 
 static inline void coro__say_place(coro__text *t, const coro_info *info, unsigned line)
 {
 #if CORO_NAMES
-    coro__say(t, info ? info->name : "coroutine");
-    coro__say(t, " ");
-    coro__say(t, info ? info->file : "?");
+    coro__say3(t, info ? info->name : "coroutine", " ", info ? info->file : "?");
     coro__say(t, ":");
 #else
     (void)info;
@@ -2211,10 +2016,9 @@ static inline void coro__say_place(coro__text *t, const coro_info *info, unsigne
 static inline void coro__to_stderr(void *arg, const char *text)
 {
     (void)arg;
+    (void)text;
 #if CORO_HOSTED
     fputs(text, stderr);
-#else
-    (void)text;
 #endif /* CORO_HOSTED */
 }
 
@@ -2224,28 +2028,26 @@ static inline const coro_sink *coro__stderr(void)
     return &sink;
 }
 
+static inline coro__text coro__text_to(const coro_sink *sink)
+{
+    coro__text t;
+    t.sink = sink;
+    t.used = 0;
+    return t;
+}
+
 CORO__COLD_PRIVATE void coro__print_trap(const char *file, unsigned line, const char *name,
                                          const char *text)
 {
-#if CORO_TEXTS
-    coro__text t;
-    t.sink = coro__stderr();
-    t.used = 0;
+    coro__text t = coro__text_to(coro__stderr());
+    if (!CORO_TEXTS)
+        return;
     coro__say(&t, file);
     coro__say(&t, ":");
     coro__say_number(&t, line);
-    coro__say(&t, ": ");
-    coro__say(&t, name);
-    coro__say(&t, ": ");
+    coro__say3(&t, ": ", name, ": ");
     coro__say(&t, text);
     coro__say(&t, "\n");
-    coro__flush(&t);
-#else
-    (void)file;
-    (void)line;
-    (void)name;
-    (void)text;
-#endif /* CORO_TEXTS */
 }
 
 #ifndef CORO_TRAP
@@ -2256,11 +2058,8 @@ CORO__COLD_PRIVATE void coro__print_trap(const char *file, unsigned line, const 
 CORO__COLD_API void coro__trap_at(const char *file, unsigned line, const char *name,
                                   const char *text)
 {
+    (void)file, (void)line, (void)name, (void)text; /* CORO_TRAP may ignore them */
     CORO_TRAP(file, line, name, text);
-    (void)file;
-    (void)line;
-    (void)name;
-    (void)text;
 #if CORO_HOSTED
     abort();
 #else
@@ -2285,13 +2084,6 @@ CORO__COLD_API void coro__trap_alive(const char *file, int line)
         CORO__T("a task in this storage is alive; or the storage was not zeroed at first"));
 }
 
-/* A mistake of the code that task runs now. */
-CORO__COLD_PRIVATE CORO__NORETURN void coro__blame(const coro_task *co, const char *text)
-{
-    coro__trap(co && co->leaf ? co->leaf->info : NULL, co && co->leaf ? coro__line(co->leaf) : 0,
-               text);
-}
-
 CORO__COLD_API void coro__trap_local_at(const coro_info *info, int line)
 {
     coro__trap(info, (unsigned)line,
@@ -2307,19 +2099,11 @@ CORO__COLD_API void coro__trap_local(const coro_task *co)
 /* A mistake that is answered with an error: CORO_DEBUG says it aloud. */
 CORO__COLD_PRIVATE int coro__warn(const coro_task *co, const char *text, int error)
 {
-#if CORO_DEBUG
-    coro__text t;
-    t.sink = &co->loop->options.report;
-    t.used = 0;
+    coro__text t = coro__text_to(&co->loop->options.report);
+    if (!CORO_DEBUG)
+        return error;
     coro__say_place(&t, co->leaf->info, coro__line(co->leaf));
-    coro__say(&t, ": ");
-    coro__say(&t, text);
-    coro__say(&t, "\n");
-    coro__flush(&t);
-#else
-    (void)co;
-    (void)text;
-#endif /* CORO_DEBUG */
+    coro__say3(&t, ": ", text, "\n");
     return error;
 }
 
@@ -2330,8 +2114,7 @@ static inline void coro__list_init(coro_link *list)
     list->next = list->prev = list;
 }
 
-/* In this order gcc does not merge the stores into one vector, which the next loads would wait for.
- */
+/* In this order gcc does not merge the stores to a vector, which the next loads would wait for. */
 static inline void coro__insert_before(coro_link *at, coro_link *n)
 {
     coro_link *prev = at->prev;
@@ -2369,11 +2152,10 @@ static inline coro_time coro__after(coro_time now, coro_time d)
 #if CORO_TIME_BITS == 64
     return d > CORO_FOREVER - (now > 0 ? now : 0) ? CORO_FOREVER : now + d;
 #else
-    coro_time sum;
+    coro__utime most = CORO_FOREVER / 2;
+    coro_time sum = (coro_time)((coro__utime)now + ((coro__utime)d > most ? most : (coro__utime)d));
     if (d == CORO_FOREVER)
         return CORO_FOREVER;
-    sum = (coro_time)((coro__utime)now +
-                      (coro__utime)(d > CORO_FOREVER / 2 ? CORO_FOREVER / 2 : d));
     return sum == CORO_FOREVER ? INT32_MIN : sum;
 #endif /* CORO_TIME_BITS == 64 */
 }
@@ -2424,9 +2206,7 @@ static inline int coro__level_of(coro__utime differing)
 {
     return (63 - __builtin_clzll((unsigned long long)differing)) / CORO_WHEEL_BITS;
 }
-#endif /* CORO_WHEEL_BITS */
 
-#if CORO_WHEEL_BITS
 static inline void coro__timer_place(coro_loop *loop, coro_timer *timer)
 {
     coro__utime tick = coro__tick_of(timer->when);
@@ -2546,20 +2326,11 @@ static inline void coro__settle(coro_loop *loop)
         coro__sort_into(&loop->due, &loop->fresh);
 }
 
-#else
-static inline void coro__settle(coro_loop *loop)
-{
-    (void)loop;
-}
-#endif /* CORO_WHEEL_BITS */
-
-#if CORO_WHEEL_BITS
 /* The first slot at or after the tick that may hold timers: its level, or -1; *start: its first
  * tick. */
 static inline int coro__next_slot(coro_loop *loop, coro__utime *start, unsigned *slot)
 {
-    int level;
-    for (level = 0; level < CORO__LEVELS; level++) {
+    for (int level = 0; level < CORO__LEVELS; level++) {
         int shift = level * CORO_WHEEL_BITS;
         unsigned here = (unsigned)(loop->tick >> shift) & (CORO__SLOTS - 1);
         uint64_t later = loop->used[level] & ~(((uint64_t)2 << here) - 1);
@@ -2617,38 +2388,37 @@ static inline void coro__wheel_turn(coro_loop *loop, coro__utime to)
         }
     }
 }
+/* When the first timer in the slots fires, or a moment before: a crowd far away is not searched. */
+static inline coro_time coro__wheel_next(coro_loop *loop)
+{
+    coro__utime start;
+    unsigned slot = 0;
+    int level = coro__next_slot(loop, &start, &slot), left = 16;
+    coro_time first = CORO_FOREVER;
+    coro_link *l;
+    if (level < 0)
+        return CORO_FOREVER;
+    for (l = loop->slots[level][slot].next; l != &loop->slots[level][slot]; l = l->next) {
+        if (level > 0 && left-- == 0)
+            return (coro_time)(start << CORO_WHEEL_SHIFT);
+        if (coro__timer_of(l)->when < first)
+            first = coro__timer_of(l)->when;
+    }
+    return first;
+}
+#else
+#define coro__settle(loop) ((void)0)
+#define coro__wheel_next(loop) CORO_FOREVER
 #endif /* CORO_WHEEL_BITS */
 
-/* When the first timer fires, or a moment before that; CORO_FOREVER: there is none. Exact, where
- * the first one is not in a crowd far away. */
+/* When the first timer fires, or a moment before that; CORO_FOREVER: there is none. */
 static inline coro_time coro__next_deadline(coro_loop *loop)
 {
     if (!loop->timers)
         return CORO_FOREVER;
     coro__settle(loop);
-    if (loop->due.next != &loop->due)
-        return coro__timer_of(loop->due.next)->when;
-#if CORO_WHEEL_BITS
-    {
-        coro__utime start;
-        unsigned slot = 0;
-        int level = coro__next_slot(loop, &start, &slot);
-        int left = 16;
-        coro_time first = CORO_FOREVER;
-        coro_link *l;
-        if (level < 0)
-            return CORO_FOREVER;
-        for (l = loop->slots[level][slot].next; l != &loop->slots[level][slot]; l = l->next) {
-            if (level > 0 && left-- == 0)
-                return (coro_time)(start << CORO_WHEEL_SHIFT);
-            if (coro__timer_of(l)->when < first)
-                first = coro__timer_of(l)->when;
-        }
-        return first;
-    }
-#else
-    return CORO_FOREVER;
-#endif /* CORO_WHEEL_BITS */
+    return loop->due.next != &loop->due ? coro__timer_of(loop->due.next)->when
+                                        : coro__wheel_next(loop);
 }
 
 static void coro__expire(coro_loop *loop, coro_core *core);
@@ -2679,15 +2449,19 @@ static inline void coro__fire(coro_loop *loop)
 }
 
 /* --- the run queue -----------------------------------------------------------------------------
- * FIFO. A task is
- * in it at most once, so room is reserved when it is spawned, and a wake-up cannot fail. A ring of
- * pointers lets the processor fetch many tasks at once; with a list through the tasks the address
- * of the next one would have to be fetched first.
+ * FIFO. A task is in it at most once, so room is reserved when it is spawned, and a wake-up cannot
+ * fail. A ring of pointers lets the processor fetch many tasks at once; with a list through the
+ * tasks the address of the next one would have to be fetched first.
  */
 #if CORO_RING
 static inline void coro__ready(coro_loop *loop, coro_task *task)
 {
     loop->ready[loop->tail++ & loop->mask] = task;
+}
+
+static inline coro_task *coro__next_ready(coro_loop *loop)
+{
+    return loop->ready[loop->head++ & loop->mask];
 }
 
 static inline coro_count coro__ready_count(const coro_loop *loop)
@@ -2754,6 +2528,14 @@ static inline void coro__ready(coro_loop *loop, coro_task *task)
     loop->tail = task;
 }
 
+static inline coro_task *coro__next_ready(coro_loop *loop)
+{
+    coro_task *task = loop->head;
+    if (--loop->count)
+        loop->head = coro__of_link(task->wait.next);
+    return task;
+}
+
 static inline coro_count coro__ready_count(const coro_loop *loop)
 {
     return loop->count;
@@ -2780,10 +2562,9 @@ static inline bool coro__reserve(coro_loop *loop)
 #endif /* CORO_RING */
 
 /* --- memory ------------------------------------------------------------------------------------
- * Sizes are
- * rounded up to grains. A freed piece goes to the list of its size; new ones are cut from a slab.
- * What is larger than the largest class comes from the allocator itself, or, in an arena, from a
- * list that is searched.
+ * Sizes are rounded up to grains. A freed piece goes to the list of its size; new ones are cut from
+ * a slab. What is larger than the largest class comes from the allocator itself, or, in an arena,
+ * from a list that is searched.
  */
 typedef struct coro__piece {
     struct coro__piece *next;
@@ -2899,17 +2680,15 @@ static inline void coro__say_task(coro__text *t, const coro_task *task)
 {
     coro__say(t, "task ");
     coro__say_number(t, task->core.index);
-    coro__say(t, " ");
-    coro__say(t, coro__task_name(task));
+    coro__say3(t, " ", coro__task_name(task), "");
 }
 
 /* "coro: task 3 worker <what>, at worker main.c:12" */
 CORO__COLD_PRIVATE void coro__report(coro_loop *loop, const coro_task *task, const char *what)
 {
-#if CORO_TEXTS
-    coro__text t;
-    t.sink = &loop->options.report;
-    t.used = 0;
+    coro__text t = coro__text_to(&loop->options.report);
+    if (!CORO_TEXTS)
+        return;
     coro__say(&t, "coro: ");
     if (task)
         coro__say_task(&t, task);
@@ -2919,12 +2698,6 @@ CORO__COLD_PRIVATE void coro__report(coro_loop *loop, const coro_task *task, con
         coro__say_place(&t, task->leaf->info, coro__line(task->leaf));
     }
     coro__say(&t, "\n");
-    coro__flush(&t);
-#else
-    (void)loop;
-    (void)task;
-    (void)what;
-#endif /* CORO_TEXTS */
 }
 
 /* An error that no caller and no group will see. */
@@ -2945,20 +2718,21 @@ CORO__COLD_PRIVATE void coro__unseen(coro_loop *loop, coro_task *task, int error
  *       |                            `---- ops.abort: done / later / never
  *       `---- CORO__TURN ------------------------------------> ready
  */
-static inline void coro__queue_append(coro_waitq *queue, coro_task *task)
+static inline void coro__ring_append(coro_task **head, coro_task *task)
 {
-    if (!queue->head) {
-        queue->head = task;
+    if (!*head) {
+        *head = task;
         coro__list_init(&task->wait);
     } else {
-        coro__insert_before(&queue->head->wait, &task->wait);
+        coro__insert_before(&(*head)->wait, &task->wait);
     }
 }
 
-static inline void coro__queue_remove(coro_waitq *queue, coro_task *task)
+static inline void coro__ring_remove(coro_task **head, coro_task *task)
 {
-    if (queue->head == task)
-        queue->head = coro_waitq_next(queue, task);
+    coro_task *next = coro__of_link(task->wait.next);
+    if (*head == task)
+        *head = next == task ? NULL : next;
     coro__unlink(&task->wait);
 }
 
@@ -3000,21 +2774,9 @@ CORO_API bool coro_complete(coro_task *task, intptr_t result)
     if (!task->waiting)
         return false;
     if (task->waiting->head)
-        coro__queue_remove(coro__queue_of(task), task);
+        coro__ring_remove(&coro__queue_of(task)->head, task);
     coro__wake(task, result);
     return true;
-}
-
-CORO_API coro_op coro_suspend(coro_task *co, coro_waitq *queue, const coro_ops *ops, intptr_t word)
-{
-    queue->ops = ops;
-    coro__queue_append(queue, co);
-    co->waiting = queue;
-    co->result = word;
-    co->core.spent = 0;
-    co->core.flags &= (uint16_t)~CORO__IGNORING;
-    co->core.timer.when = co->loop->now; /* for dumps: since when */
-    return coro__op(CORO__PENDING);
 }
 
 static inline coro_op coro__suspend_aside(coro_task *co, const coro_waitq *waits, intptr_t word)
@@ -3023,8 +2785,15 @@ static inline coro_op coro__suspend_aside(coro_task *co, const coro_waitq *waits
     co->result = word;
     co->core.spent = 0;
     co->core.flags &= (uint16_t)~CORO__IGNORING;
-    co->core.timer.when = co->loop->now;
+    co->core.timer.when = co->loop->now; /* for dumps: since when */
     return coro__op(CORO__PENDING);
+}
+
+CORO_API coro_op coro_suspend(coro_task *co, coro_waitq *queue, const coro_ops *ops, intptr_t word)
+{
+    queue->ops = ops;
+    coro__ring_append(&queue->head, co);
+    return coro__suspend_aside(co, queue, word);
 }
 
 /* The wait is to end with this error, if the operation lets it. */
@@ -3067,35 +2836,24 @@ static inline coro_abort coro__abort_never(coro_task *task, coro_waitq *queue)
     return CORO_ABORT_NEVER;
 }
 
-static inline coro_abort coro__abort_sleep(coro_task *task, coro_waitq *queue)
-{
-    (void)task; /* coro__wake drops the timer */
-    (void)queue;
-    return CORO_ABORT_DONE;
-}
-
-CORO__WAITS(sleep, CORO__T("sleep"), coro__abort_sleep)
+CORO__WAITS(sleep, CORO__T("sleep"), NULL)
 
 CORO_API coro_op coro__sleep(coro_task *co, coro_time d)
 {
-    coro_loop *loop = co->loop;
     coro_time when;
     if (coro_cancelled(co))
         return coro_refuse(co);
     (void)coro__suspend_aside(co, coro__waits_sleep(), 0);
-    when = coro__after(coro__read_clock(loop), d);
+    when = coro__after(coro__read_clock(co->loop), d);
     if (when != CORO_FOREVER)
-        coro__timer_arm(loop, &co->core, when);
+        coro__timer_arm(co->loop, &co->core, when);
     return coro__op(CORO__PENDING);
 }
 
 CORO_API coro_op coro_sleep_until(coro_task *co, coro_time t)
 {
-    coro_time now = coro__read_clock(co->loop);
-    if (t == CORO_FOREVER)
-        return coro_sleep(co, CORO_FOREVER);
-    if (!coro_time_before(now, t))
-        return coro_sleep(co, 0);
+    if (t == CORO_FOREVER || !coro_time_before(coro__read_clock(co->loop), t))
+        return coro_sleep(co, t == CORO_FOREVER ? CORO_FOREVER : 0);
     if (coro_cancelled(co))
         return coro_refuse(co);
     (void)coro__suspend_aside(co, coro__waits_sleep(), 0);
@@ -3135,23 +2893,26 @@ CORO_API coro_time coro_now(coro_task *co)
 }
 
 /* --- cancellation ------------------------------------------------------------------------------
- * EFFECTIVE is
- * kept, not computed: each core's is REQUESTED || (!SHIELD && outer's EFFECTIVE), and each task has
- * a copy of its innermost scope's, CANCELLED, the one bit that operations test. When a flag
- * changes, the tree below is walked in preorder (a group's children, then the next scope in), back
- * through `outer` and the sibling ring, and pruned where nothing changes: no recursion, no memory,
- * and every edge once.
+ * EFFECTIVE is kept, not computed: each core's is REQUESTED || (!SHIELD && outer's EFFECTIVE), and
+ * each task has a copy of its innermost scope's, CANCELLED, the one bit that operations test. When
+ * a flag changes, the tree below is walked in preorder (a group's children, then the next scope
+ * in), back through `outer` and the sibling ring, and pruned where nothing changes: no recursion,
+ * no memory, and every edge once.
  */
 static inline coro_core *coro__innermost(const coro_task *task)
 {
     return task->core.inner ? task->core.inner : (coro_core *)(uintptr_t)&task->core;
 }
 
+/* Is cancellation coming in from further out? */
+static inline bool coro__from_outside(const coro_core *core)
+{
+    return !(core->flags & CORO__SHIELD) && core->outer && (core->outer->flags & CORO__EFFECTIVE);
+}
+
 static inline bool coro__update(coro_core *core)
 {
-    bool effective = (core->flags & CORO__REQUESTED) ||
-                     (!(core->flags & CORO__SHIELD) && core->outer &&
-                      (core->outer->flags & CORO__EFFECTIVE));
+    bool effective = (core->flags & CORO__REQUESTED) || coro__from_outside(core);
     if (effective == ((core->flags & CORO__EFFECTIVE) != 0))
         return false;
     core->flags ^= CORO__EFFECTIVE;
@@ -3199,14 +2960,20 @@ static inline coro_task *coro__next_sibling(const coro_task *task)
     return next == group->children ? NULL : next;
 }
 
+static inline coro_core *coro__first_child(coro_core *core)
+{
+    coro_group *group = (coro_group *)(void *)core;
+    return core->kind == CORO__GROUP && group->children ? &group->children->core : NULL;
+}
+
 /* The next core in preorder of the tree of groups and tasks; *depth follows. Null: that was all. */
 static inline coro_core *coro__walk(coro_core *core, int *depth)
 {
     coro_core *inward;
     coro_task *task;
-    if (core->kind == CORO__GROUP && ((coro_group *)(void *)core)->children) {
+    if (coro__first_child(core)) {
         (*depth)++;
-        return &((coro_group *)(void *)core)->children->core;
+        return coro__first_child(core);
     }
     for (;;) {
         inward = coro__inward(core);
@@ -3233,8 +3000,8 @@ static inline void coro__refresh(coro_core *start)
     coro_task *task;
     for (;;) {
         if (coro__update(core)) {
-            if (core->kind == CORO__GROUP && ((coro_group *)(void *)core)->children) {
-                core = &((coro_group *)(void *)core)->children->core;
+            if (coro__first_child(core)) {
+                core = coro__first_child(core);
                 continue;
             }
         inside:
@@ -3305,8 +3072,7 @@ CORO_API int coro_group_cancel(coro_group *group)
 }
 
 /* --- scopes ------------------------------------------------------------------------------------
- * A task's
- * open scopes, groups, running generators and context values are one chain:
+ * A task's open scopes, groups, running generators and context values are one chain:
  *
  *     task <--outer-- outermost <--outer-- ... <--outer-- innermost        task.inner -> innermost
  *                     outermost --inner--> ... --inner--> innermost --inner--> outermost
@@ -3319,6 +3085,17 @@ static inline void coro__chain_push(coro_task *co, coro_core *core)
     if (top)
         top->inner = core;
     co->core.inner = core;
+}
+
+static inline void coro__chain_pop(coro_task *co, const coro_core *core)
+{
+    coro_core *outer = core->outer;
+    if (outer == &co->core) {
+        co->core.inner = NULL;
+    } else {
+        co->core.inner = outer;
+        outer->inner = core->inner;
+    }
 }
 
 /* Take out one that is not the innermost. */
@@ -3334,14 +3111,11 @@ CORO__COLD_PRIVATE void coro__chain_unlink(coro_task *co, coro_core *core)
 
 static inline void coro__chain_remove(coro_task *co, coro_core *core)
 {
-    coro_core *outer = core->outer;
     if (CORO__UNLIKELY(co->core.inner != core)) {
         coro__chain_unlink(co, core);
         return;
     }
-    co->core.inner = outer == &co->core ? NULL : outer;
-    if (outer != &co->core)
-        outer->inner = core->inner;
+    coro__chain_pop(co, core);
     coro__touch(co);
 }
 
@@ -3411,30 +3185,19 @@ CORO_API void coro__shield_open(coro_task *co, coro_frame *frame, coro_scope *sc
 {
     if (!(scope->core.flags & CORO__OPEN)) /* else the open traps */
         scope->core.flags |= CORO__SHIELD;
-    coro__deadline_open(co, frame, scope, coro__from_now(co, d), line);
-}
-
-/* Is cancellation coming in from further out? */
-static inline bool coro__from_outside(const coro_core *core)
-{
-    return !(core->flags & CORO__SHIELD) && core->outer && (core->outer->flags & CORO__EFFECTIVE);
+    coro__timeout_open(co, frame, scope, d, line);
 }
 
 /* Close the innermost scope if nothing has happened to it. */
 static inline bool coro__scope_pop(coro_task *co, coro_scope *scope)
 {
-    coro_core *core = &scope->core, *outer = core->outer;
+    coro_core *core = &scope->core;
     uint16_t flags = core->flags;
     if (co->core.inner != core || (flags & (CORO__REQUESTED | CORO__SHIELD)))
         return false;
     if (flags & CORO__ARMED)
         coro__timer_disarm(co->loop, core);
-    if (outer == &co->core) {
-        co->core.inner = NULL;
-    } else {
-        co->core.inner = outer;
-        outer->inner = core->inner;
-    }
+    coro__chain_pop(co, core);
     core->flags = 0;
     scope->frame = NULL;
     return true;
@@ -3511,15 +3274,12 @@ CORO_API int coro_scope_deadline(coro_scope *scope, coro_time t)
     coro_core *core = &scope->core;
     if (core->flags & CORO__REQUESTED)
         return -EALREADY;
-    if (!(core->flags & CORO__OPEN)) {
-        core->timer.when = t;
-        core->flags |= CORO__DEADLINE;
-        return 0;
-    }
     if (core->flags & CORO__ARMED)
         coro__timer_disarm(scope->task->loop, core);
     core->timer.when = t;
     core->flags |= CORO__DEADLINE;
+    if (!(core->flags & CORO__OPEN))
+        return 0;
     if (t == CORO_FOREVER)
         core->flags &= (uint16_t)~CORO__DEADLINE;
     else if (coro_time_before(coro__read_clock(scope->task->loop), t))
@@ -3531,37 +3291,20 @@ CORO_API int coro_scope_deadline(coro_scope *scope, coro_time t)
 
 CORO_API void coro_scope_shield(coro_scope *scope, bool on)
 {
-    uint16_t flags = (uint16_t)((scope->core.flags & (uint16_t)~CORO__SHIELD) |
-                                (on ? CORO__SHIELD : 0));
-    if (flags == scope->core.flags)
+    coro_core *core = &scope->core;
+    if (on == ((core->flags & CORO__SHIELD) != 0))
         return;
-    scope->core.flags = flags;
-    if (flags & CORO__OPEN)
-        coro__refresh(&scope->core);
-}
-
-CORO_API bool coro_scope_cancelled(const coro_scope *scope)
-{
-    return (scope->core.flags & (CORO__REQUESTED | CORO__WAS)) != 0;
-}
-
-CORO_API bool coro_scope_expired(const coro_scope *scope)
-{
-    return (scope->core.flags & CORO__EXPIRED) != 0;
-}
-
-CORO_API bool coro_scope_caught(const coro_scope *scope)
-{
-    return (scope->core.flags & CORO__CAUGHT) != 0;
+    core->flags ^= CORO__SHIELD;
+    if (core->flags & CORO__OPEN)
+        coro__refresh(core);
 }
 
 CORO_API coro_time coro_deadline(const coro_task *co)
 {
     coro_time first = CORO_FOREVER;
-    const coro_core *core;
     if (coro_cancelled(co))
         return CORO_TIME_BITS == 64 ? -CORO_FOREVER : co->loop->now;
-    for (core = coro__innermost(co); core; core = core->outer) {
+    for (const coro_core *core = coro__innermost(co); core; core = core->outer) {
         if (core->kind != CORO__TASK && (core->flags & CORO__DEADLINE) &&
             coro_time_before(core->timer.when, first))
             first = core->timer.when;
@@ -3576,8 +3319,7 @@ CORO_API coro_time coro_deadline(const coro_task *co)
 CORO_API void coro__context_set(coro_task *co, coro_frame *frame, coro_context *node,
                                 const void *key, void *value, int line)
 {
-    if (!(node->scope.core.flags & CORO__OPEN) ||
-        node->scope.frame != frame) /* else it is changed */
+    if (!(node->scope.core.flags & CORO__OPEN) || node->scope.frame != frame) /* else: change it */
         coro__scope_open(co, frame, &node->scope, CORO__CONTEXT, line);
     node->key = key;
     node->value = value;
@@ -3585,140 +3327,15 @@ CORO_API void coro__context_set(coro_task *co, coro_frame *frame, coro_context *
 
 CORO_API void *coro_context_get(const coro_task *co, const void *key)
 {
-    const coro_core *core;
-    for (core = coro__innermost(co); core; core = core->outer)
+    for (const coro_core *core = coro__innermost(co); core; core = core->outer)
         if (core->kind == CORO__CONTEXT && ((const coro_context *)(const void *)core)->key == key)
             return ((const coro_context *)(const void *)core)->value;
     return NULL;
 }
 
-/* --- leaving a frame ----------------------------------------------------------------------- */
-
-/* On the way to FINALLY: close the frame's scopes, down to its innermost open group. */
-CORO_API void coro__leave(coro_task *co, coro_frame *frame)
-{
-    coro_core *core = co->core.inner;
-    while (core && core != &co->core && ((coro_scope *)(void *)core)->frame == frame) {
-        coro_core *outer = core->outer;
-        if (core->kind == CORO__GROUP || core->kind == CORO__GENERATOR)
-            return;
-        if (core->kind == CORO__SCOPE)
-            frame->err = (int)coro__scope_verdict(co, (coro_scope *)(void *)core, frame->err);
-        core = outer;
-    }
-}
-
-/* Is this a generator's frame that is being closed? Then its -EPIPE is no error of its own. */
-static inline bool coro__is_closing(const coro_task *co, const coro_frame *frame)
-{
-    const coro_core *core = coro__innermost(co);
-    return core->kind == CORO__GENERATOR && coro__has_open(co, frame) && frame->err == -EPIPE &&
-           ((const coro_gen *)(const void *)core)->state == CORO__GEN_CLOSING;
-}
-
-/* The one way out. The function is entered anew at FINALLY or END, so that no other path of its
- * pays for what must be kept in registers here. */
-CORO__COLD_API intptr_t coro__exit(coro_task *co, coro_frame *frame, intptr_t e, bool in_finally)
-{
-    if (!in_finally || !frame->err || coro__is_closing(co, frame))
-        frame->err = (int)coro__no_special(e);
-    coro__leave(co, frame);
-    frame->place = (frame->place & 0xffff0000u) | (in_finally ? CORO__AT_END : CORO__AT_FINALLY);
-    return frame->info->run(co, frame);
-}
-
-CORO__COLD_API intptr_t coro__no_label(coro_task *co, coro_frame *frame)
-{
-    unsigned at = frame->place & 0xffffu;
-    if (at == CORO__AT_FINALLY) {
-        frame->place |= CORO__AT_END; /* there is no FINALLY */
-        return frame->info->run(co, frame);
-    }
-    if (at == CORO__ENDED)
-        coro__trap(frame->info, coro__line(frame),
-                   CORO__T("this coroutine has ended: it cannot be resumed"));
-    coro__trap(frame->info, coro__line(frame),
-               CORO__T("this await is inside a switch of yours and cannot be resumed: use if/else, "
-                       "or CORO_LABELS_AS_VALUES"));
-}
-
-static intptr_t coro__gen_ended(coro_task *co, coro_gen *gen, intptr_t v);
-
-/* At the end: close all that this frame has open. */
-CORO__COLD_API intptr_t coro__end_slow(coro_task *co, coro_frame *frame, intptr_t v)
-{
-    while (coro__has_open(co, frame)) {
-        coro_scope *s = (coro_scope *)(void *)co->core.inner;
-        if (s->core.kind == CORO__GROUP)
-            coro__trap(frame->info, (unsigned)s->core.index,
-                       CORO__T("the group opened here is open at the end of its frame: "
-                               "CORO_FINALLY: CORO_CLOSE(&group);"));
-        if (s->core.kind == CORO__GENERATOR)
-            v = coro__gen_ended(co, (coro_gen *)(void *)s, v);
-        else
-            v = coro__scope_verdict(co, s, v);
-    }
-    return coro__end(co, frame, v).value;
-}
-
-/* --- calls with frames from the loop's memory --------------------------------------------------
- * A small frame between caller and callee
- * frees both when the callee is done.
- */
-typedef struct coro__heap {
-    coro_frame frame;
-    size_t size;
-} coro__heap;
-
-#define CORO__HEAP_HEAD ((sizeof(coro__heap) + CORO_GRAIN - 1) / CORO_GRAIN * CORO_GRAIN)
-
-static inline intptr_t coro__heap_run(coro_task *co, coro_frame *frame)
-{
-    coro_loop_free(co->loop, frame, ((coro__heap *)(void *)frame)->size);
-    return co->result;
-}
-
-CORO_API coro_frame *coro__heap_frame(coro_task *co, coro_frame *from, const coro_info *info)
-{
-#if CORO_NAMES
-    static const coro_info self = {coro__heap_run, "coro_call_new", __FILE__, 0, 0};
-#else
-    static const coro_info self = {coro__heap_run, 0, 0};
-#endif /* CORO_NAMES */
-    size_t size = CORO__HEAP_HEAD + info->size - info->offset;
-    coro__heap *heap = (coro__heap *)coro_loop_alloc(co->loop, size);
-    if (!heap)
-        return NULL;
-    heap->frame.info = &self;
-    heap->frame.caller = from;
-    heap->frame.place = 0;
-    heap->frame.err = 0;
-    heap->size = size;
-    return (coro_frame *)(void *)((char *)heap + CORO__HEAP_HEAD);
-}
-
-CORO_API coro_frame *coro__heap_caller(coro_frame *frame)
-{
-    return (coro_frame *)(void *)((char *)frame - CORO__HEAP_HEAD);
-}
-
-CORO_API coro_ret coro__heap_call(coro_task *co, coro_frame *frame)
-{
-    coro_ret r;
-    coro_frame *heap;
-    if (!frame)
-        return coro__put_down(-ENOMEM);
-    heap = coro__heap_caller(frame);
-    r = coro__enter(co, frame);
-    if (r.value > CORO__SPECIAL)
-        coro_loop_free(co->loop, heap, ((coro__heap *)(void *)heap)->size);
-    return r;
-}
-
 /* --- generators --------------------------------------------------------------------------------
- * A generator
- * runs on its consumer's task, as a call does. While it runs, its core is in the consumer's chain,
- * and everything that it opens is inside; a yield takes it out again.
+ * A generator runs on its consumer's task, as a call does. While it runs, its core is in the
+ * consumer's chain, and everything that it opens is inside; a yield takes it out again.
  *
  *     open      next            CORO_YIELD
  *     ----> FRESH ----> RUNNING -----------> YIELDED --close--> CLOSING
@@ -3810,24 +3427,130 @@ CORO_API int coro__yielded(coro_task *co)
     return ((coro_gen *)(void *)co->core.inner)->state == CORO__GEN_CLOSING ? -EPIPE : 0;
 }
 
-/* --- tasks -------------------------------------------------------------------------------------
- *
- *     spawn / start --> ready --> runs <--> waits
- *                                  `--> ended: joiners woken, group told, memory freed
- */
-CORO__COLD_PRIVATE void coro__group_failed(coro_group *group, const coro_info *info,
-                                                 coro_count index, int error)
+/* --- leaving a frame ----------------------------------------------------------------------- */
+
+/* On the way to FINALLY: close the frame's scopes, down to its innermost open group. */
+CORO_API void coro__leave(coro_task *co, coro_frame *frame)
 {
-#if CORO_GROUP_ERRORS
-    if (group->failed < CORO_GROUP_ERRORS) {
-        coro_failure *f = &group->errors[group->failed];
-        f->info = info;
-        f->index = index;
-        f->error = error;
+    coro_core *core = co->core.inner;
+    while (core && core != &co->core && ((coro_scope *)(void *)core)->frame == frame) {
+        coro_core *outer = core->outer;
+        if (core->kind == CORO__GROUP || core->kind == CORO__GENERATOR)
+            return;
+        if (core->kind == CORO__SCOPE)
+            frame->err = (int)coro__scope_verdict(co, (coro_scope *)(void *)core, frame->err);
+        core = outer;
     }
-#else
-    (void)info;
-    (void)index;
+}
+
+/* Is this a generator's frame that is being closed? Then its -EPIPE is no error of its own. */
+static inline bool coro__is_closing(const coro_task *co, const coro_frame *frame)
+{
+    const coro_core *core = coro__innermost(co);
+    return core->kind == CORO__GENERATOR && coro__has_open(co, frame) && frame->err == -EPIPE &&
+           ((const coro_gen *)(const void *)core)->state == CORO__GEN_CLOSING;
+}
+
+/* The one way out. The function is entered anew at FINALLY or END, so that no other path of its
+ * pays for what must be kept in registers here. */
+CORO__COLD_API intptr_t coro__exit(coro_task *co, coro_frame *frame, intptr_t e, bool in_finally)
+{
+    if (!in_finally || !frame->err || coro__is_closing(co, frame))
+        frame->err = (int)coro__no_special(e);
+    coro__leave(co, frame);
+    frame->place = (frame->place & 0xffff0000u) | (in_finally ? CORO__AT_END : CORO__AT_FINALLY);
+    return frame->info->run(co, frame);
+}
+
+CORO__COLD_API intptr_t coro__no_label(coro_task *co, coro_frame *frame)
+{
+    unsigned at = frame->place & 0xffffu;
+    if (at == CORO__AT_FINALLY) {
+        frame->place |= CORO__AT_END; /* there is no FINALLY */
+        return frame->info->run(co, frame);
+    }
+    coro__trap(frame->info, coro__line(frame),
+               at == CORO__ENDED
+                   ? CORO__T("this coroutine has ended: it cannot be resumed")
+                   : CORO__T("this await is inside a switch of yours and cannot be resumed: use "
+                             "if/else, or CORO_LABELS_AS_VALUES"));
+}
+
+/* At the end: close all that this frame has open. */
+CORO__COLD_API intptr_t coro__end_slow(coro_task *co, coro_frame *frame, intptr_t v)
+{
+    while (coro__has_open(co, frame)) {
+        coro_scope *s = (coro_scope *)(void *)co->core.inner;
+        if (s->core.kind == CORO__GROUP)
+            coro__trap(frame->info, (unsigned)s->core.index,
+                       CORO__T("the group opened here is open at the end of its frame: "
+                               "CORO_FINALLY: CORO_CLOSE(&group);"));
+        if (s->core.kind == CORO__GENERATOR)
+            v = coro__gen_ended(co, (coro_gen *)(void *)s, v);
+        else
+            v = coro__scope_verdict(co, s, v);
+    }
+    return coro__end(co, frame, v).value;
+}
+
+/* --- calls with frames from the loop's memory --------------------------------------------------
+ * A small frame between caller and callee frees both when the callee is done.
+ */
+typedef struct coro__heap {
+    coro_frame frame;
+    size_t size;
+} coro__heap;
+
+#define CORO__HEAP_HEAD ((sizeof(coro__heap) + CORO_GRAIN - 1) / CORO_GRAIN * CORO_GRAIN)
+
+static inline intptr_t coro__heap_run(coro_task *co, coro_frame *frame)
+{
+    coro_loop_free(co->loop, frame, ((coro__heap *)(void *)frame)->size);
+    return co->result;
+}
+
+CORO_API coro_frame *coro__heap_frame(coro_task *co, coro_frame *from, const coro_info *info)
+{
+    static const coro_info self = {coro__heap_run, CORO__NAMES(coro_call_new) 0, 0};
+    const coro_frame frame = {&self, from, 0, 0};
+    size_t size = CORO__HEAP_HEAD + info->size - info->offset;
+    coro__heap *heap = (coro__heap *)coro_loop_alloc(co->loop, size);
+    if (!heap)
+        return NULL;
+    heap->frame = frame;
+    heap->size = size;
+    return (coro_frame *)(void *)((char *)heap + CORO__HEAP_HEAD);
+}
+
+CORO_API coro_frame *coro__heap_caller(coro_frame *frame)
+{
+    return (coro_frame *)(void *)((char *)frame - CORO__HEAP_HEAD);
+}
+
+CORO_API coro_ret coro__heap_call(coro_task *co, coro_frame *frame)
+{
+    coro_ret r;
+    coro_frame *heap;
+    if (!frame)
+        return coro__put_down(-ENOMEM);
+    heap = coro__heap_caller(frame);
+    r = coro__enter(co, frame);
+    if (r.value > CORO__SPECIAL)
+        coro_loop_free(co->loop, heap, ((coro__heap *)(void *)heap)->size);
+    return r;
+}
+
+/* --- groups -------------------------------------------------------------------------------- */
+
+/* A child has failed, or could not be started, or the body has failed: info is null. */
+CORO__COLD_PRIVATE void coro__group_failed(coro_group *group, const coro_info *info,
+                                           coro_count index, int error)
+{
+    const coro_failure failure = {info, index, error};
+    (void)failure;
+#if CORO_GROUP_ERRORS
+    if (group->failed < CORO_GROUP_ERRORS)
+        group->errors[group->failed] = failure;
 #endif /* CORO_GROUP_ERRORS */
     group->failed++;
     if (!group->first)
@@ -3836,6 +3559,268 @@ CORO__COLD_PRIVATE void coro__group_failed(coro_group *group, const coro_info *i
         (void)coro__request(&group->scope.core, false);
 }
 
+CORO__WAITS(close, CORO__T("group close"), coro__abort_never)
+
+CORO_API void coro__group_open(coro_task *co, coro_frame *frame, coro_group *group, coro_mode mode,
+                               int line)
+{
+    coro__scope_open(co, frame, &group->scope, CORO__GROUP, line);
+    group->loop = co->loop;
+    group->children = group->done = group->done_out = NULL;
+    group->room.head = group->next.head = NULL;
+    group->won = 0;
+    group->alive = group->started = group->granted = 0;
+    group->failed = group->cancelled = 0;
+    group->first = 0;
+    group->body_failed = group->cut = false;
+    group->winner = -1;
+    group->mode = (uint8_t)mode;
+    group->attention = mode == CORO_RACE;
+}
+
+/* What a group's block comes to, rc being what its body came to. The first that applies:
+ *   a race was won                      the winner's result
+ *   the body failed                     CORO_ALL: the first error in time; else the body's
+ *   a child failed, not CORO_COLLECT    the first error in time
+ *   something was cut short             by what is outside: -ECANCELED; by its deadline:
+ *                                       -ETIMEDOUT; by itself: the body's result, if it has one
+ *   otherwise                           the body's result
+ */
+static inline intptr_t coro__group_verdict(const coro_group *group, intptr_t rc)
+{
+    const coro_core *core = &group->scope.core;
+    if (group->mode == CORO_RACE && group->winner >= 0)
+        return group->won;
+    if (group->body_failed)
+        return group->mode == CORO_ALL ? group->first : rc;
+    if (group->failed && group->mode != CORO_COLLECT)
+        return group->first;
+    if ((rc == -ECANCELED || group->cut) && (core->flags & CORO__EFFECTIVE)) {
+        if (coro__from_outside(core))
+            return -ECANCELED;
+        if (core->flags & CORO__EXPIRED)
+            return -ETIMEDOUT;
+        return rc > 0 ? rc : 0;
+    }
+    return rc;
+}
+
+/* The group has no room granted any more. */
+CORO__COLD_PRIVATE void coro__grant_ended(coro_loop *loop, coro_group *group)
+{
+    coro_group **at = &loop->granting;
+    while (*at != group)
+        at = &(*at)->granting;
+    *at = group->granting;
+    group->granted = 0;
+}
+
+CORO__COLD_PRIVATE intptr_t coro__group_finish_slow(coro_group *group, intptr_t rc)
+{
+    coro_task *opener = group->scope.task;
+    intptr_t v = coro__group_verdict(group, rc);
+    bool caught = (group->scope.core.flags & CORO__REQUESTED) && (rc == -ECANCELED || group->cut) &&
+                  !coro__from_outside(&group->scope.core);
+    while (group->room.head)
+        (void)coro_complete(group->room.head, -ESHUTDOWN);
+    if (group->granted)
+        coro__grant_ended(opener->loop, group);
+    coro__scope_remove(opener, &group->scope, caught);
+    return v;
+}
+
+/* All children have ended, and the opener waits for that, or is just closing. */
+static inline intptr_t coro__group_finish(coro_group *group, intptr_t rc)
+{
+    bool quiet = rc >= 0 && !group->failed && !(group->scope.core.flags & CORO__EFFECTIVE) &&
+                 !group->attention;
+    return quiet && coro__scope_pop(group->scope.task, &group->scope)
+               ? rc
+               : coro__group_finish_slow(group, rc);
+}
+
+/* A body that failed, or the close of a group that is not ours to close. 0: go on. */
+CORO__COLD_PRIVATE int coro__group_close_check(coro_task *co, coro_group *group, intptr_t rc)
+{
+    coro_core *core = &group->scope.core;
+    int e = coro__may_close(co, &group->scope);
+    if (e)
+        return e;
+    if (rc < 0 && !(rc == -ECANCELED && (core->flags & CORO__EFFECTIVE))) {
+        group->body_failed = true;
+        coro__group_failed(group, NULL, group->started, (int)rc);
+    }
+    if (rc < 0)
+        (void)coro__request(core, false);
+    return 0;
+}
+
+CORO_API coro_op coro_group_close(coro_task *co, coro_group *group, intptr_t rc)
+{
+    coro_core *core = &group->scope.core;
+    if (!(core->flags & CORO__OPEN)) {
+        core->flags &= CORO__EXPIRED | CORO__WAS | CORO__CAUGHT;
+        return coro__op(rc);
+    }
+    if (CORO__UNLIKELY(rc < 0 || co->core.inner != core)) {
+        int e = coro__group_close_check(co, group, rc);
+        if (e)
+            return coro__op(e);
+    }
+    if (!group->alive)
+        return coro__op(coro__group_finish(group, rc));
+    core->flags |= CORO__CLOSING;
+    return coro__suspend_aside(co, coro__waits_close(), rc);
+}
+
+static inline bool coro__has_room(const coro_group *group)
+{
+    return !group->limit || group->alive + group->granted < group->limit;
+}
+
+/* Tell waiters that there is room. It is theirs until they have had their step; then, if they have
+ * not spawned, anybody's: groups with room granted are in a list that is looked at after each
+ * round. */
+static inline void coro__granted(coro_group *group, uint32_t until)
+{
+    group->granted_until = until;
+    if (!group->granted++) {
+        group->granting = group->loop->granting;
+        group->loop->granting = group;
+    }
+}
+
+static inline void coro__grant(coro_group *group)
+{
+    while (group->room.head && coro__has_room(group)) {
+        (void)coro_complete(group->room.head, 0);
+        coro__granted(group, coro__ready_end(group->loop));
+    }
+}
+
+CORO_API void coro_group_limit(coro_group *group, coro_count limit)
+{
+    group->limit = limit;
+    if (group->room.head)
+        coro__grant(group);
+}
+
+/* After a round: whose waiters have had their step? */
+CORO__COLD_PRIVATE void coro__grants_review(coro_loop *loop)
+{
+    coro_group *group = loop->granting, *next;
+    for (; group; group = next) {
+        next = group->granting;
+        if (coro__ready_count(loop) &&
+            (loop->random || !coro__ready_past(loop, group->granted_until)))
+            continue;
+        coro__grant_ended(loop, group);
+        coro__grant(group);
+    }
+}
+
+CORO_API coro_op coro_group_wait_room(coro_task *co, coro_group *group)
+{
+    static const coro_ops ops = {CORO__T("room in a group"), NULL, NULL};
+    if (coro_cancelled(co))
+        return coro_refuse(co);
+    if (!(group->scope.core.flags & CORO__OPEN))
+        return coro_done(co, -ESHUTDOWN);
+    if (!group->room.head && coro__has_room(group)) {
+        coro_op op = coro_done(co, 0);
+        if (op.value) /* the budget makes it wait for its step */
+            coro__granted(group, coro__ready_end(group->loop) + 1);
+        return op;
+    }
+    group->attention = true;
+    return coro_suspend(co, &group->room, &ops, 0);
+}
+
+/* Ended children of coro_start's are pushed on `done` without touching the others, which may be
+ * gone, and turned over into `done_out` when they are asked for. */
+static inline void coro__done_push(coro_group *group, coro_task *task)
+{
+    task->sibling.next = (coro_link *)(void *)group->done;
+    group->done = task;
+}
+
+static inline coro_task *coro__done_pop(coro_group *group)
+{
+    coro_task *task = group->done_out, *next;
+    if (!task) {
+        for (task = group->done, group->done = NULL; task; task = next) {
+            next = (coro_task *)(void *)task->sibling.next;
+            task->sibling.next = (coro_link *)(void *)group->done_out;
+            group->done_out = task;
+        }
+        task = group->done_out;
+    }
+    if (task)
+        group->done_out = (coro_task *)(void *)task->sibling.next;
+    return task;
+}
+
+static inline void coro__forget_done(coro_task **at, const coro_task *task)
+{
+    while (*at && *at != task)
+        at = (coro_task **)(void *)&(*at)->sibling.next;
+    if (*at)
+        *at = (coro_task *)(void *)task->sibling.next;
+}
+
+CORO_API coro_op coro_group_next(coro_task *co, coro_group *group, int *index)
+{
+    static const coro_ops ops = {CORO__T("the next child of a group"), NULL, NULL};
+    coro_task *task;
+    if (coro_is_local(co, index))
+        return coro_local();
+    if (coro_cancelled(co))
+        return coro_refuse(co);
+    if (!(group->scope.core.flags & CORO__OPEN))
+        return coro_done(co, -ESHUTDOWN);
+    task = group->next.head ? NULL : coro__done_pop(group);
+    if (task) {
+        *index = (int)task->core.index;
+        return coro_done(co, 1);
+    }
+    if (!group->alive)
+        return coro_done(co, 0);
+    group->attention = true;
+    return coro_suspend(co, &group->next, &ops, (intptr_t)index);
+}
+
+/* A child has ended, and that may interest somebody. */
+CORO__COLD_PRIVATE void coro__group_tell(coro_group *group, coro_task *task, bool started)
+{
+    if (group->mode == CORO_RACE && task->result >= 0 && group->winner < 0) {
+        group->winner = (int)task->core.index;
+        group->won = task->result;
+        (void)coro__request(&group->scope.core, false);
+    }
+    if (started && group->next.head) {
+        *(int *)coro_word(group->next.head) = (int)task->core.index;
+        (void)coro_complete(group->next.head, 1);
+    } else if (started) {
+        coro__done_push(group, task);
+    }
+    while (!group->alive && group->next.head)
+        (void)coro_complete(group->next.head, 0);
+    if (group->alive || !(group->scope.core.flags & CORO__CLOSING))
+        coro__grant(group);
+}
+
+/* The last child of a group has ended, and its opener waits for that. */
+static inline void coro__group_ended(coro_group *group)
+{
+    coro_task *opener = group->scope.task;
+    coro__wake(opener, coro__group_finish(group, coro_word(opener)));
+}
+
+/* --- tasks -------------------------------------------------------------------------------------
+ *
+ *     spawn / start --> ready --> runs <--> waits
+ *                                  `--> ended: joiners woken, group told, memory freed
+ */
 /* A task that could not be started counts as a child that failed. */
 CORO__COLD_PRIVATE int coro__start_failed(coro_group *group, const coro_info *info, int error)
 {
@@ -3851,9 +3836,6 @@ CORO__COLD_API int coro__not_spawned(coro_group *group, const coro_info *info)
     return coro__start_failed(group, info,
                               group->scope.core.flags & CORO__OPEN ? -ENOMEM : -ESHUTDOWN);
 }
-
-static inline void coro__grant(coro_group *group);
-CORO__COLD_PRIVATE void coro__grant_ended(coro_loop *loop, coro_group *group);
 
 /* Make a task: alive, in its group, at the end of the run queue. Field by field: clearing it all
  * first would cost as much again. */
@@ -3912,12 +3894,12 @@ CORO_API coro_task *coro__spawn(coro_group *group, const coro_info *info)
     return task;
 }
 
-static inline void coro__forget_done(coro_group *group, coro_task *task);
-
 CORO_API int coro__start(coro_group *group, coro_task *task, const coro_info *info)
 {
-    if (task->core.outer == &group->scope.core && (group->done || group->done_out))
-        coro__forget_done(group, task); /* it ended here before, and coro_group_next has not told */
+    if (task->core.outer == &group->scope.core) { /* it ended here before: that is not told now */
+        coro__forget_done(&group->done, task);
+        coro__forget_done(&group->done_out, task);
+    }
     if (CORO__UNLIKELY(!(group->scope.core.flags & CORO__OPEN) || !coro__reserve(group->loop))) {
         int e = group->scope.core.flags & CORO__OPEN ? -ENOMEM : -ESHUTDOWN;
         task->core.outer = NULL;
@@ -3981,12 +3963,8 @@ CORO_API int coro__task_result(const coro_task *task)
 /* Those who join are in a ring from the joined task; the word of each is that task. */
 static inline coro_abort coro__abort_join(coro_task *task, coro_waitq *queue)
 {
-    coro_waitq joiners = CORO__ZERO;
-    coro_task *joined = (coro_task *)coro_word(task);
     (void)queue;
-    joiners.head = joined->joiner;
-    coro__queue_remove(&joiners, task);
-    joined->joiner = joiners.head;
+    coro__ring_remove(&((coro_task *)coro_word(task))->joiner, task);
     return CORO_ABORT_DONE;
 }
 
@@ -4000,7 +3978,6 @@ static inline intptr_t coro__joined(const coro_task *task)
 
 CORO_API coro_op coro__join(coro_task *co, coro_task *task)
 {
-    coro_waitq joiners = CORO__ZERO;
     if (coro_cancelled(co))
         return coro_refuse(co);
     if (task == co)
@@ -4009,15 +3986,9 @@ CORO_API coro_op coro__join(coro_task *co, coro_task *task)
         return coro_done(co, !task->leaf && !task->result ? -EINVAL : coro__joined(task));
     if (task->loop != co->loop)
         return coro_done(co, -EINVAL);
-    joiners.head = task->joiner;
-    coro__queue_append(&joiners, co);
-    task->joiner = joiners.head;
+    coro__ring_append(&task->joiner, co);
     return coro__suspend_aside(co, coro__waits_join(), (intptr_t)task);
 }
-
-CORO__COLD_PRIVATE void coro__group_tell(coro_group *group, coro_task *task, bool started);
-static inline void coro__group_ended(coro_group *group);
-static inline void coro__done_push(coro_group *group, coro_task *task);
 
 CORO__COLD_PRIVATE void coro__wake_joiners(coro_task *task)
 {
@@ -4100,277 +4071,6 @@ static void coro__task_end(coro_loop *loop, coro_task *task, coro_frame *root, i
         coro__task_gone(loop, group, task, root->info->size, flags);
 }
 
-/* --- groups -------------------------------------------------------------------------------- */
-
-CORO__WAITS(close, CORO__T("group close"), coro__abort_never)
-
-CORO_API void coro__group_open(coro_task *co, coro_frame *frame, coro_group *group, coro_mode mode,
-                               int line)
-{
-    coro__scope_open(co, frame, &group->scope, CORO__GROUP, line);
-    group->loop = co->loop;
-    group->children = NULL;
-    group->done = NULL;
-    group->done_out = NULL;
-    group->room.head = NULL;
-    group->next.head = NULL;
-    group->won = 0;
-    group->alive = 0;
-    group->started = 0;
-    group->granted = 0;
-    group->failed = 0;
-    group->cancelled = 0;
-    group->first = 0;
-    group->body_failed = false;
-    group->cut = false;
-    group->winner = -1;
-    group->mode = (uint8_t)mode;
-    group->attention = mode == CORO_RACE;
-}
-
-/* What a group's block comes to, rc being what its body came to. The first that applies:
- *   a race was won                      the winner's result
- *   the body failed                     CORO_ALL: the first error in time; else the body's
- *   a child failed, not CORO_COLLECT    the first error in time
- *   something was cut short             by what is outside: -ECANCELED; by its deadline:
- * -ETIMEDOUT; by itself: the body's result, if it has one otherwise                           the
- * body's result
- */
-static inline intptr_t coro__group_verdict(const coro_group *group, intptr_t rc)
-{
-    const coro_core *core = &group->scope.core;
-    if (group->mode == CORO_RACE && group->winner >= 0)
-        return group->won;
-    if (group->body_failed)
-        return group->mode == CORO_ALL ? group->first : rc;
-    if (group->failed && group->mode != CORO_COLLECT)
-        return group->first;
-    if ((rc == -ECANCELED || group->cut) && (core->flags & CORO__EFFECTIVE)) {
-        if (coro__from_outside(core))
-            return -ECANCELED;
-        if (core->flags & CORO__EXPIRED)
-            return -ETIMEDOUT;
-        return rc > 0 ? rc : 0;
-    }
-    return rc;
-}
-
-CORO__COLD_PRIVATE intptr_t coro__group_finish_slow(coro_group *group, intptr_t rc)
-{
-    coro_task *opener = group->scope.task;
-    intptr_t v = coro__group_verdict(group, rc);
-    bool caught = (group->scope.core.flags & CORO__REQUESTED) && (rc == -ECANCELED || group->cut) &&
-                  !coro__from_outside(&group->scope.core);
-    while (group->room.head)
-        (void)coro_complete(group->room.head, -ESHUTDOWN);
-    if (group->granted)
-        coro__grant_ended(opener->loop, group);
-    coro__scope_remove(opener, &group->scope, caught);
-    return v;
-}
-
-/* All children have ended, and the opener waits for that, or is just closing. */
-static inline intptr_t coro__group_finish(coro_group *group, intptr_t rc)
-{
-    bool quiet = rc >= 0 && !group->failed && !(group->scope.core.flags & CORO__EFFECTIVE) &&
-                 !group->attention;
-    return quiet && coro__scope_pop(group->scope.task, &group->scope)
-               ? rc
-               : coro__group_finish_slow(group, rc);
-}
-
-/* A body that failed, or the close of a group that is not ours to close. 0: go on. */
-CORO__COLD_PRIVATE int coro__group_close_check(coro_task *co, coro_group *group, intptr_t rc)
-{
-    coro_core *core = &group->scope.core;
-    int e = coro__may_close(co, &group->scope);
-    if (e)
-        return e;
-    if (rc < 0 && !(rc == -ECANCELED && (core->flags & CORO__EFFECTIVE))) {
-        group->body_failed = true;
-        coro__group_failed(group, NULL, group->started, (int)rc);
-    }
-    if (rc < 0)
-        (void)coro__request(core, false);
-    return 0;
-}
-
-CORO_API coro_op coro_group_close(coro_task *co, coro_group *group, intptr_t rc)
-{
-    coro_core *core = &group->scope.core;
-    if (!(core->flags & CORO__OPEN)) {
-        core->flags &= CORO__EXPIRED | CORO__WAS | CORO__CAUGHT;
-        return coro__op(rc);
-    }
-    if (CORO__UNLIKELY(rc < 0 || co->core.inner != core)) {
-        int e = coro__group_close_check(co, group, rc);
-        if (e)
-            return coro__op(e);
-    }
-    if (!group->alive)
-        return coro__op(coro__group_finish(group, rc));
-    core->flags |= CORO__CLOSING;
-    return coro__suspend_aside(co, coro__waits_close(), rc);
-}
-
-CORO_API void coro_group_limit(coro_group *group, coro_count limit)
-{
-    group->limit = limit;
-    if (group->room.head)
-        coro__grant(group);
-}
-
-static inline bool coro__has_room(const coro_group *group)
-{
-    return !group->limit || group->alive + group->granted < group->limit;
-}
-
-/* Tell waiters that there is room. It is theirs until they have had their step; then, if they have
- * not spawned, anybody's: groups with room granted are in a list that is looked at after each
- * round. */
-static inline void coro__granted(coro_group *group, uint32_t until)
-{
-    group->granted_until = until;
-    if (!group->granted++) {
-        group->granting = group->loop->granting;
-        group->loop->granting = group;
-    }
-}
-
-static inline void coro__grant(coro_group *group)
-{
-    while (group->room.head && coro__has_room(group)) {
-        (void)coro_complete(group->room.head, 0);
-        coro__granted(group, coro__ready_end(group->loop));
-    }
-}
-
-CORO__COLD_PRIVATE void coro__grant_ended(coro_loop *loop, coro_group *group)
-{
-    coro_group **at = &loop->granting;
-    while (*at != group)
-        at = &(*at)->granting;
-    *at = group->granting;
-    group->granted = 0;
-}
-
-/* After a round: whose waiters have had their step? */
-CORO__COLD_PRIVATE void coro__grants_review(coro_loop *loop)
-{
-    coro_group *group = loop->granting, *next;
-    for (; group; group = next) {
-        next = group->granting;
-        if (coro__ready_count(loop) &&
-            (loop->random || !coro__ready_past(loop, group->granted_until)))
-            continue;
-        coro__grant_ended(loop, group);
-        coro__grant(group);
-    }
-}
-
-CORO_API coro_op coro_group_wait_room(coro_task *co, coro_group *group)
-{
-    static const coro_ops ops = {CORO__T("room in a group"), NULL, NULL};
-    if (coro_cancelled(co))
-        return coro_refuse(co);
-    if (!(group->scope.core.flags & CORO__OPEN))
-        return coro_done(co, -ESHUTDOWN);
-    if (!group->room.head && coro__has_room(group)) {
-        coro_op op = coro_done(co, 0);
-        if (op.value) /* the budget makes it wait for its step */
-            coro__granted(group, coro__ready_end(group->loop) + 1);
-        return op;
-    }
-    group->attention = true;
-    return coro_suspend(co, &group->room, &ops, 0);
-}
-
-/* Ended children of coro_start's are pushed on `done` without touching the others, which may be
- * gone, and turned over into `done_out` when they are asked for. */
-static inline void coro__done_push(coro_group *group, coro_task *task)
-{
-    task->sibling.next = (coro_link *)(void *)group->done;
-    group->done = task;
-}
-
-static inline coro_task *coro__done_pop(coro_group *group)
-{
-    coro_task *task = group->done_out, *next;
-    if (!task) {
-        for (task = group->done, group->done = NULL; task; task = next) {
-            next = (coro_task *)(void *)task->sibling.next;
-            task->sibling.next = (coro_link *)(void *)group->done_out;
-            group->done_out = task;
-        }
-        task = group->done_out;
-    }
-    if (task)
-        group->done_out = (coro_task *)(void *)task->sibling.next;
-    return task;
-}
-
-static inline void coro__forget_done(coro_group *group, coro_task *task)
-{
-    coro_task **lists[2], **at;
-    int i;
-    lists[0] = &group->done;
-    lists[1] = &group->done_out;
-    for (i = 0; i < 2; i++)
-        for (at = lists[i]; *at; at = (coro_task **)(void *)&(*at)->sibling.next)
-            if (*at == task) {
-                *at = (coro_task *)(void *)task->sibling.next;
-                return;
-            }
-}
-
-CORO_API coro_op coro_group_next(coro_task *co, coro_group *group, int *index)
-{
-    static const coro_ops ops = {CORO__T("the next child of a group"), NULL, NULL};
-    coro_task *task;
-    if (coro_is_local(co, index))
-        return coro_local();
-    if (coro_cancelled(co))
-        return coro_refuse(co);
-    if (!(group->scope.core.flags & CORO__OPEN))
-        return coro_done(co, -ESHUTDOWN);
-    task = group->next.head ? NULL : coro__done_pop(group);
-    if (task) {
-        *index = (int)task->core.index;
-        return coro_done(co, 1);
-    }
-    if (!group->alive)
-        return coro_done(co, 0);
-    group->attention = true;
-    return coro_suspend(co, &group->next, &ops, (intptr_t)index);
-}
-
-/* A child has ended, and that may interest somebody. */
-CORO__COLD_PRIVATE void coro__group_tell(coro_group *group, coro_task *task, bool started)
-{
-    if (group->mode == CORO_RACE && task->result >= 0 && group->winner < 0) {
-        group->winner = (int)task->core.index;
-        group->won = task->result;
-        (void)coro__request(&group->scope.core, false);
-    }
-    if (started && group->next.head) {
-        *(int *)coro_word(group->next.head) = (int)task->core.index;
-        (void)coro_complete(group->next.head, 1);
-    } else if (started) {
-        coro__done_push(group, task);
-    }
-    while (!group->alive && group->next.head)
-        (void)coro_complete(group->next.head, 0);
-    if (group->alive || !(group->scope.core.flags & CORO__CLOSING))
-        coro__grant(group);
-}
-
-/* The last child of a group has ended, and its opener waits for that. */
-static inline void coro__group_ended(coro_group *group)
-{
-    coro_task *opener = group->scope.task;
-    coro__wake(opener, coro__group_finish(group, coro_word(opener)));
-}
-
 /* --- interrupts and posts ------------------------------------------------------------------ */
 
 static inline void coro__wake_loop(coro_loop *loop)
@@ -4395,12 +4095,22 @@ CORO_API bool coro_post(coro_loop *loop, coro_post_node *node)
     return true;
 }
 
+/* How often it has been rung since we asked last. */
+static inline coro_irq_count coro__take_rings(coro_irq *irq)
+{
+    coro_irq_count rings = (coro_irq_count)(CORO__LOAD(&irq->raised) - irq->seen);
+    if (rings)
+        CORO__STORE(&irq->seen, (coro_irq_count)(irq->seen + rings));
+    return rings;
+}
+
 static inline void coro__collect(coro_loop *loop)
 {
     coro_post_node *newest, *oldest = NULL, *node;
     coro_irq **at;
     if (CORO__LOAD(&loop->posted)) {
-        for (newest = coro__take_all(&loop->posted); newest != NULL && newest != CORO__CLAIMED;) {
+        CORO__EXCHANGE(newest, &loop->posted, (coro_post_node *)NULL);
+        while (newest && newest != CORO__CLAIMED) {
             node = newest;
             newest = CORO__LOAD(&node->next);
             CORO__STORE(&node->next, oldest ? oldest : CORO__CLAIMED);
@@ -4409,19 +4119,17 @@ static inline void coro__collect(coro_loop *loop)
         while (oldest && oldest != CORO__CLAIMED) {
             node = oldest;
             oldest = CORO__LOAD(&node->next);
-            CORO__STORE(&node->next,
-                        (coro_post_node *)NULL); /* from here on it may be posted again */
+            CORO__STORE(&node->next, (coro_post_node *)NULL); /* now it may be posted again */
             node->run(loop, node);
         }
     }
     for (at = &loop->irqs; *at;) {
         coro_irq *irq = *at;
-        coro_irq_count rings = (coro_irq_count)(CORO__LOAD(&irq->raised) - irq->seen);
+        coro_irq_count rings = coro__take_rings(irq);
         if (!rings) {
             at = &irq->next;
             continue;
         }
-        CORO__STORE(&irq->seen, (coro_irq_count)(irq->seen + rings));
         *at = irq->next;
         (void)coro_complete(irq->waiter, (intptr_t)rings);
         irq->waiter = NULL;
@@ -4430,10 +4138,9 @@ static inline void coro__collect(coro_loop *loop)
 
 CORO_API bool coro_loop_rung(const coro_loop *loop)
 {
-    const coro_irq *irq;
     if (CORO__LOAD(&loop->posted))
         return true;
-    for (irq = loop->irqs; irq; irq = irq->next)
+    for (const coro_irq *irq = loop->irqs; irq; irq = irq->next)
         if (CORO__LOAD(&irq->raised) != irq->seen)
             return true;
     return false;
@@ -4444,13 +4151,8 @@ CORO_API void coro_irq_raise(coro_irq *irq)
     coro_irq_count raised = (coro_irq_count)(irq->raised + 1);
     if (raised != CORO__LOAD(&irq->seen)) /* else it is full: all but one of 256 on AVR */
         CORO__STORE(&irq->raised, raised);
-#if CORO_HOSTED
-    {
-        coro_loop *loop = CORO__LOAD(&irq->loop);
-        if (loop)
-            coro__wake_loop(loop);
-    }
-#endif /* CORO_HOSTED */
+    if (CORO_HOSTED && CORO__LOAD(&irq->loop))
+        coro__wake_loop(CORO__LOAD(&irq->loop));
 }
 
 static inline coro_abort coro__abort_irq(coro_task *task, coro_waitq *queue)
@@ -4468,32 +4170,21 @@ CORO__WAITS(irq, CORO__T("interrupt"), coro__abort_irq)
 
 CORO_API coro_op coro_irq_wait(coro_task *co, coro_irq *irq)
 {
-    coro_irq_count rings = (coro_irq_count)(CORO__LOAD(&irq->raised) - irq->seen);
+    coro_irq_count rings;
     if (coro_is_local(co, irq))
         return coro_local();
     if (coro_cancelled(co))
         return coro_refuse(co);
     if (irq->waiter)
         return coro_done(co, -EBUSY);
-    if (rings) {
-        CORO__STORE(&irq->seen, (coro_irq_count)(irq->seen + rings));
+    rings = coro__take_rings(irq);
+    if (rings)
         return coro_done(co, (intptr_t)rings);
-    }
     CORO__STORE(&irq->loop, co->loop);
     irq->waiter = co;
     irq->next = co->loop->irqs;
     co->loop->irqs = irq;
     return coro__suspend_aside(co, coro__waits_irq(), (intptr_t)irq);
-}
-
-CORO_API void coro_loop_hold(coro_loop *loop)
-{
-    loop->held++;
-}
-
-CORO_API void coro_loop_release(coro_loop *loop)
-{
-    loop->held -= loop->held > 0;
 }
 
 /* --- the hosted driver: POSIX clock, pselect, and a pipe that ends its sleep --------------- */
@@ -4503,13 +4194,8 @@ static inline coro_time coro__posix_now(void *arg)
     struct timespec t;
     (void)arg;
     clock_gettime(CLOCK_MONOTONIC, &t);
-#if CORO_TIME_BITS == 64
-    return (coro_time)t.tv_sec * CORO_TICKS_PER_S +
-           (coro_time)t.tv_nsec / (1000000000 / CORO_TICKS_PER_S);
-#else
     return (coro_time)((coro__utime)t.tv_sec * CORO_TICKS_PER_S +
                        (coro__utime)(t.tv_nsec / (1000000000 / CORO_TICKS_PER_S)));
-#endif /* CORO_TIME_BITS == 64 */
 }
 
 static inline void coro__posix_pipe(coro_loop *loop)
@@ -4596,8 +4282,7 @@ static inline void coro__free(void *arg, void *memory, size_t size)
  * the task has ended, and its memory may be gone. */
 static inline bool coro__step_on(coro_loop *loop, coro_task *task, coro_frame *frame, intptr_t v)
 {
-    coro_frame *caller =
-        frame->caller; /* read before the run: coro_call_new's frame frees itself */
+    coro_frame *caller = frame->caller; /* read now: coro_call_new's frame frees itself */
     for (;;) {
         if (v > CORO__SPECIAL) {
             if (!caller) {
@@ -4633,22 +4318,14 @@ static inline bool coro__step(coro_loop *loop, coro_task *task)
 CORO__COLD_PRIVATE void coro__slow_step(coro_loop *loop, const coro_info *info, unsigned line,
                                         coro_time took)
 {
-#if CORO_TEXTS
-    coro__text t;
-    t.sink = &loop->options.report;
-    t.used = 0;
+    coro__text t = coro__text_to(&loop->options.report);
+    if (!CORO_TEXTS)
+        return;
     coro__say(&t, "coro: a step took ");
     coro__say_time(&t, took);
     coro__say(&t, ", from ");
     coro__say_place(&t, info, line);
     coro__say(&t, ": nothing else ran meanwhile\n");
-    coro__flush(&t);
-#else
-    (void)loop;
-    (void)info;
-    (void)line;
-    (void)took;
-#endif /* CORO_TEXTS */
 }
 
 /* A step with somebody looking. */
@@ -4663,18 +4340,6 @@ CORO__COLD_PRIVATE void coro__watched_step(coro_loop *loop, coro_task *task)
         coro__event(loop, CORO_EVENT_SUSPEND, task);
     if (limit && (took = coro__minus(coro__read_clock(loop), start)) > limit)
         coro__slow_step(loop, info, line, took);
-}
-
-static inline coro_task *coro__next_ready(coro_loop *loop)
-{
-#if CORO_RING
-    return loop->ready[loop->head++ & loop->mask];
-#else
-    coro_task *task = loop->head;
-    if (--loop->count)
-        loop->head = coro__of_link(task->wait.next);
-    return task;
-#endif /* CORO_RING */
 }
 
 /* Run what is ready, for at most n steps, or until somebody wants to end the round (CORO__CUT); how
@@ -4798,21 +4463,27 @@ static inline void coro__look(coro_loop *loop)
     coro__fire(loop);
 }
 
+static inline bool coro__outside(const coro_loop *loop)
+{
+    return loop->held || loop->irqs;
+}
+
 /* Nothing is ready: sleep until something is. */
 static inline void coro__sleep_until_woken(coro_loop *loop, coro_time until)
 {
     coro_time end;
-    if (loop->virtual_clock && !loop->held && !loop->irqs) {
+    if (loop->virtual_clock && !coro__outside(loop)) {
         loop->now = until; /* nobody outside: time can jump */
         coro__fire(loop);
         return;
     }
     if (loop->virtual_clock)
         until = CORO_FOREVER;
-    for (end = loop->options.spin ? coro__after(coro__read_clock(loop), loop->options.spin) : 0;
-         loop->options.spin && !coro__ready_count(loop) &&
-         coro_time_before(coro__read_clock(loop), end);)
-        coro__look(loop);
+    if (loop->options.spin) {
+        end = coro__after(coro__read_clock(loop), loop->options.spin);
+        while (!coro__ready_count(loop) && coro_time_before(coro__read_clock(loop), end))
+            coro__look(loop);
+    }
     if (coro__ready_count(loop))
         return;
     (void)coro__set(&loop->asleep, 1);
@@ -4838,11 +4509,6 @@ static inline coro_count coro__one_round(coro_loop *loop, coro_count quota)
     else
         coro__look_at_clock(loop, made);
     return made;
-}
-
-static inline bool coro__outside(const coro_loop *loop)
-{
-    return loop->held || loop->irqs;
 }
 
 /* Nobody can ever wake these tasks. Say who waits for what, and cancel from the root, once; what
@@ -4900,7 +4566,7 @@ CORO__COLD_PRIVATE void coro__abandon(coro_loop *loop)
     for (; core; core = coro__walk(core, &depth)) {
         coro_task *task = core->kind == CORO__TASK ? coro__task_of(core) : NULL;
         if (task && task->waiting && task->waiting->head)
-            coro__queue_remove(coro__queue_of(task), task);
+            coro__ring_remove(&coro__queue_of(task)->head, task);
         if (task)
             task->waiting = NULL;
     }
@@ -4909,7 +4575,7 @@ CORO__COLD_PRIVATE void coro__abandon(coro_loop *loop)
         if (!task) /* emptied: back to the task that opened it */
             task = group->scope.task;
         for (core = coro__innermost(task); core->kind != CORO__TASK; core = core->outer)
-            if (core->kind == CORO__GROUP && ((coro_group *)(void *)core)->children)
+            if (coro__first_child(core))
                 break;
         group = core->kind == CORO__GROUP ? (coro_group *)(void *)core : coro__group_of(task);
         if (core->kind == CORO__TASK)
@@ -4950,9 +4616,9 @@ CORO_API int coro_loop_run(coro_loop *loop)
     }
     if (loop->deadlocked) {
         rc = -EDEADLK;
+        loop->deadlocked = false;
         loop->root.scope.core.flags = CORO__OPEN; /* no longer cancelled: it may be used again */
     }
-    loop->deadlocked = false;
     loop->stopped = false;
     loop->running = false;
     return rc;
@@ -5044,9 +4710,6 @@ CORO_API int coro_loop_init(coro_loop *loop, const coro_options *options)
     if (e)
         return e;
     coro__list_init(&loop->due);
-#if CORO_WHEEL_BITS
-    coro__list_init(&loop->fresh);
-#endif /* CORO_WHEEL_BITS */
 #if CORO_RING
     loop->ready = loop->options.ready ? loop->options.ready : loop->small;
     loop->mask = (loop->options.ready ? loop->options.ready_size : 16) - 1;
@@ -5064,13 +4727,10 @@ CORO_API int coro_loop_init(coro_loop *loop, const coro_options *options)
     loop->window = 1;
     (void)coro__read_clock(loop);
 #if CORO_WHEEL_BITS
-    {
-        int l, s;
-        for (l = 0; l < CORO__LEVELS; l++)
-            for (s = 0; s < CORO__SLOTS; s++)
-                coro__list_init(&loop->slots[l][s]);
-        loop->tick = coro__tick_of(loop->now);
-    }
+    coro__list_init(&loop->fresh);
+    for (int i = 0; i < CORO__LEVELS * CORO__SLOTS; i++)
+        coro__list_init(&loop->slots[i / CORO__SLOTS][i % CORO__SLOTS]);
+    loop->tick = coro__tick_of(loop->now);
 #endif /* CORO_WHEEL_BITS */
     loop->special = loop->watched || loop->options.seed;
     loop->root.loop = loop;
@@ -5084,7 +4744,6 @@ CORO_API int coro_loop_init(coro_loop *loop, const coro_options *options)
 CORO_API int coro_loop_fini(coro_loop *loop)
 {
     coro__piece *slab;
-    size_t c;
     if (loop->running || loop->alive)
         return -EBUSY;
 #if CORO_DEBUG
@@ -5104,7 +4763,7 @@ CORO_API int coro_loop_fini(coro_loop *loop)
         loop->slabs = slab->next;
         coro__give(loop, slab, slab->size);
     }
-    for (c = 0; c <= CORO_CLASSES; c++)
+    for (size_t c = 0; c <= CORO_CLASSES; c++)
         loop->free[c] = NULL;
     loop->slab = loop->slab_end = NULL;
     loop->options.allocator.alloc = NULL;
@@ -5143,26 +4802,22 @@ static inline void coro__indent(coro__text *t, int depth)
 /* "task 2 worker waits 0.120 s for queue get" and the chain of its frames. */
 static inline void coro__dump_task(coro__text *t, const coro_task *task, int depth)
 {
-    const coro_frame *frame;
     coro_time now = task->loop->now;
     coro__indent(t, depth);
     coro__say_task(t, task);
     if (!task->waiting) {
         coro__say(t, " is ready");
     } else if (task->core.flags & CORO__ARMED) {
-        coro__say(t, " waits for ");
-        coro__say(t, task->waiting->ops->what);
-        coro__say(t, ", at most ");
+        coro__say3(t, " waits for ", task->waiting->ops->what, ", at most ");
         coro__say_time(t, coro__minus(task->core.timer.when, now));
     } else {
         coro__say(t, " has waited ");
         coro__say_time(t, coro__minus(now, task->core.timer.when));
-        coro__say(t, " for ");
-        coro__say(t, task->waiting->ops->what);
+        coro__say3(t, " for ", task->waiting->ops->what, "");
     }
     if (coro_cancelled(task))
         coro__say(t, ", cancelled");
-    for (frame = task->leaf; frame; frame = frame->caller) {
+    for (const coro_frame *frame = task->leaf; frame; frame = frame->caller) {
         coro__say(t, "\n");
         coro__indent(t, depth + 2);
         coro__say_place(t, frame->info, coro__line(frame));
@@ -5176,8 +4831,7 @@ static inline void coro__dump_group(coro__text *t, const coro_group *group, int 
 {
     static const char *const modes[] = {"all", "collect", "race"};
     coro__indent(t, depth);
-    coro__say(t, "group ");
-    coro__say(t, modes[group->mode]);
+    coro__say3(t, "group ", modes[group->mode], "");
     if (group->scope.frame) {
         coro__say(t, " of ");
         coro__say_place(t, group->scope.frame->info, (unsigned)group->scope.core.index);
@@ -5187,43 +4841,26 @@ static inline void coro__dump_group(coro__text *t, const coro_group *group, int 
     coro__say(t, " alive, ");
     coro__say_number(t, group->failed);
     coro__say(t, " failed");
-    if (group->scope.core.flags & CORO__EFFECTIVE)
-        coro__say(t, ", cancelled");
-    coro__say(t, "\n");
+    coro__say(t, group->scope.core.flags & CORO__EFFECTIVE ? ", cancelled\n" : "\n");
 }
 
 CORO_API void coro_dump(coro_loop *loop, const coro_sink *sink)
 {
-#if CORO_TEXTS
     coro_core *core = &loop->root.scope.core;
     int depth = 0;
-    coro__text t;
-    t.sink = sink ? sink : &loop->options.report;
-    t.used = 0;
-    for (; core; core = coro__walk(core, &depth)) {
+    coro__text t = coro__text_to(sink ? sink : &loop->options.report);
+    for (; CORO_TEXTS && core; core = coro__walk(core, &depth)) {
         if (core->kind == CORO__TASK)
             coro__dump_task(&t, coro__task_of(core), depth);
         else if (core->kind == CORO__GROUP)
             coro__dump_group(&t, (coro_group *)(void *)core, depth);
     }
-    coro__flush(&t);
-#else
-    (void)loop;
-    (void)sink;
-#endif /* CORO_TEXTS */
 }
 
 CORO_API coro_loop_stats coro_stats(const coro_loop *loop)
 {
-    coro_loop_stats s;
-    s.tasks = loop->alive;
-    s.ready = coro__ready_count(loop);
-    s.timers = loop->timers;
-    s.held = loop->held;
-    s.steps = loop->steps;
-    s.spawned = loop->spawned;
-    s.parked = loop->parked;
-    s.memory = loop->memory;
+    coro_loop_stats s = {loop->alive, coro__ready_count(loop), loop->timers, loop->held,
+                         loop->steps, loop->spawned,           loop->parked, loop->memory};
     return s;
 }
 

@@ -999,6 +999,8 @@ TEST(same_seed_gives_the_same_schedule_and_others_give_others) /* V08 V09 */
 {
     static char fifo[128], first[128], again[128], other[128];
     int differing = 0;
+    if (!CORO_RING)
+        return; /* a list is not shuffled */
     run_seeded(0, fifo, sizeof fifo);
     CHECK_STR(fifo, "abcdeabcdeabcdeabcdeabcdeabcde 5000000");
     run_seeded(1, first, sizeof first);

@@ -558,6 +558,8 @@ static void run_sleepers(void)
 
 TEST(million_sleepers_wake_in_order_and_on_time)
 {
+    if (!CORO_WHEEL_BITS)
+        return; /* a sorted list is for few */
     on_a_small_stack(run_sleepers);
 }
 
