@@ -70,7 +70,8 @@ LINK     := -pthread $(SAN_$(SAN)) $(BITS_$(BITS)) \
             $(if $(CXX_IN_USE),$(if $(findstring ++,$(CC)),,-lstdc++))
 
 # How a built program is started; and whether its times mean anything.
-RUN      := $(if $(filter valgrind,$(SAN)),valgrind -q --error-exitcode=99 --leak-check=full)
+RUN      := $(if $(filter valgrind,$(SAN)),valgrind -q --error-exitcode=99 --leak-check=full \
+              --suppressions=test/valgrind.supp)
 TEST_ENV := TEST_FILTER='$(FILTER)' TEST_SLOW=$(if $(RUN),20,$(if $(filter none,$(SAN)),1,4)) \
             $(if $(filter none,$(SAN)),$(if $(filter-out -O0,$(OPT)),TEST_TIMES=1))
 

@@ -360,14 +360,16 @@
 #if defined CORO_SHARED
 #define CORO_API CORO__EXTERN
 #define CORO__COLD_API CORO_API CORO__COLD
-#define CORO__TAG(a, b, c, d, e, f, g, h, i, j) CORO__TAG_(a, b, c, d, e, f, g, h, i, j)
-#define CORO__TAG_(a, b, c, d, e, f, g, h, i, j)                                                  \
+#define CORO__TAG(a, b, c, d, e, f, g, h, i, j, k, l)                                             \
+    CORO__TAG_(a, b, c, d, e, f, g, h, i, j, k, l)
+#define CORO__TAG_(a, b, c, d, e, f, g, h, i, j, k, l)                                            \
     CORO_IMPLEMENTATION_belongs_in_one_file_and_the_same_options_in_all_DEBUG##a##_CHECK##b       \
         ##_NAMES##c##_TIME_BITS##d##_WHEEL_BITS##e##_RING##f##_GROUP_ERRORS##g##_CLASSES##h       \
-        ##_HOSTED##i##_STACK_CHECK##j
+        ##_HOSTED##i##_STACK_CHECK##j##_WHEEL_SHIFT##k##_TICKS_PER_S##l
 #define coro__end_slow                                                                            \
     CORO__TAG(CORO_DEBUG, CORO_CHECK, CORO_NAMES, CORO_TIME_BITS, CORO_WHEEL_BITS, CORO_RING,     \
-              CORO_GROUP_ERRORS, CORO_CLASSES, CORO_HOSTED, CORO_STACK_CHECK)
+              CORO_GROUP_ERRORS, CORO_CLASSES, CORO_HOSTED, CORO_STACK_CHECK, CORO_WHEEL_SHIFT,   \
+              CORO_TICKS_PER_S)
 #else
 #define CORO_API static inline
 #define CORO__COLD_API static CORO__COLD CORO__UNUSED

@@ -992,7 +992,7 @@ static void run_seeded(uint32_t seed, char *out, size_t size)
     CHECK_EQ(coro_loop_run(&loop), 0);
     say(" %lld", (long long)coro_loop_now(&loop));
     CHECK_EQ(coro_loop_fini(&loop), 0);
-    snprintf(out, size, "%s", trace);
+    snprintf(out, size, "%.*s", (int)size - 1, trace);
 }
 
 TEST(same_seed_gives_the_same_schedule_and_others_give_others) /* V08 V09 */
