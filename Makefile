@@ -25,7 +25,9 @@ TESTS_C_ONLY :=
 ifeq ($(origin CC),default)
 CC := gcc
 endif
+ifeq ($(MAKELEVEL),0)
 MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 1)
+endif
 CXX_IN_USE := $(if $(findstring ++,$(CC) $(STD)),1)
 STD     ?= $(if $(CXX_IN_USE),c++20,c11)
 OPT     ?= -O1

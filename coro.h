@@ -1959,8 +1959,7 @@ typedef struct coro__text {
 static inline void coro__flush(coro__text *t)
 {
     t->buffer[t->used] = 0;
-    if (t->used)
-        t->sink->put(t->sink->arg, t->buffer);
+    t->sink->put(t->sink->arg, t->buffer);
     t->used = 0;
 }
 

@@ -1183,3 +1183,46 @@ TEST(verify_finds_broken_chains_and_queues)
     CHECK_EQ(coro_loop_run(&loop), 0);
     CHECK_EQ(coro_loop_fini(&loop), 0);
 }
+
+/* ---- an error inside the hook that is told of errors -------------------------------------- */
+
+static int told;
+
+static void spawn_another(void *arg, coro_task *task, int error)
+{
+    (void)arg;
+    (void)task;
+    CHECK_EQ(error, -ENOMEM);
+    CHECK(++told < 3);
+    CHECK_EQ(coro_spawn(&loop.root, waits_inside), -ENOMEM); /* fails as well */
+}
+
+static void *no_memory(void *arg, size_t size)
+{
+    (void)arg;
+    (void)size;
+    return NULL;
+}
+
+static void nothing_to_free(void *arg, void *memory, size_t size)
+{
+    (void)arg;
+    (void)size;
+    CHECK(memory == NULL);
+}
+
+TEST(what_fails_in_on_error_is_not_told_to_on_error)
+{
+    const coro_options o = {
+        .allocator = {no_memory, nothing_to_free, NULL},
+        .clock = CORO_VIRTUAL,
+        .on_error = spawn_another,
+    };
+    CHECK_EQ(coro_loop_init(&loop, &o), 0);
+    CHECK_EQ(coro_spawn(&loop.root, waits_inside), -ENOMEM);
+    CHECK_EQ(told, 1);
+    CHECK_EQ(coro_spawn(&loop.root, waits_inside), -ENOMEM); /* the next one is told again */
+    CHECK_EQ(told, 2);
+    CHECK_EQ(loop.root.failed, 4);
+    CHECK_EQ(coro_loop_fini(&loop), 0);
+}
