@@ -1151,8 +1151,7 @@ template <> struct coro__signed<long long &> { enum { yes = 1 }; };
         co, &my->CORO_FRAME_first, (x))
 #endif /* defined __cplusplus */
 
-/* Calls. The statement expressions keep each argument to one evaluation; gcc, clang and tcc have
- * them. */
+/* Calls. The statement expressions, which gcc and clang have, evaluate each argument once. */
 #if CORO_CHECK
 #define CORO__ENTER(fn, co, f) coro__enter((co), &(f)->CORO_FRAME_first)
 #else
@@ -2005,7 +2004,7 @@ static inline void coro__say_time(coro__text *t, coro_time d)
 static inline void coro__say_place(coro__text *t, const coro_info *info, unsigned line)
 {
 #if CORO_NAMES
-    coro__say3(t, info ? info->name : "coroutine", " ", info ? info->file : "?");
+    coro__say3(t, info->name, " ", info->file);
     coro__say(t, ":");
 #else
     (void)info;
@@ -2694,7 +2693,7 @@ CORO__COLD_PRIVATE void coro__report(coro_loop *loop, const coro_task *task, con
     if (task)
         coro__say_task(&t, task);
     coro__say(&t, what);
-    if (task && task->leaf) {
+    if (task) {
         coro__say(&t, ", at ");
         coro__say_place(&t, task->leaf->info, coro__line(task->leaf));
     }
@@ -4111,13 +4110,13 @@ static inline void coro__collect(coro_loop *loop)
     coro_irq **at;
     if (CORO__LOAD(&loop->posted)) {
         CORO__EXCHANGE(newest, &loop->posted, (coro_post_node *)NULL);
-        while (newest && newest != CORO__CLAIMED) {
+        while (newest != CORO__CLAIMED) {
             node = newest;
             newest = CORO__LOAD(&node->next);
             CORO__STORE(&node->next, oldest ? oldest : CORO__CLAIMED);
             oldest = node;
         }
-        while (oldest && oldest != CORO__CLAIMED) {
+        while (oldest != CORO__CLAIMED) {
             node = oldest;
             oldest = CORO__LOAD(&node->next);
             CORO__STORE(&node->next, (coro_post_node *)NULL); /* now it may be posted again */
@@ -4627,7 +4626,7 @@ CORO_API int coro_loop_run(coro_loop *loop)
 
 CORO_API int coro_loop_step(coro_loop *loop)
 {
-    coro_count n = coro__ready_count(loop);
+    coro_count n;
     if (loop->running)
         return -EDEADLK;
     loop->running = true;
