@@ -213,7 +213,7 @@ gcc      c11    -O1  inline  asan      FLAGS=-DCORO_DEBUG=1
 clang    c11    -O2  inline  none      FLAGS=-DCORO_CHECK=1
 gcc      c11    -O2  inline  none      FLAGS=-DCORO_LABELS_AS_VALUES=1
 clang    c11    -O2  inline  asan      FLAGS=-DCORO_LABELS_AS_VALUES=1
-gcc      c11    -O1  inline  asan      FLAGS=-DCORO_RING=0
+gcc      c11    -O1  inline  asan      FLAGS=-DCORO_READY_RING=0
 gcc      c11    -O1  shared  asan      FLAGS=-DCORO_WHEEL_BITS=0
 Cortex-M: chip-cortexm
 AVR:      chip-avr

@@ -122,7 +122,9 @@
  *   coro_irq_wait              yes       yes     yes       c
  *   coro_dump coro_stats coro_verify      no     no   no   t
  *   coro_suspend coro_done coro_refuse coro_complete coro_word  no  -  -  t
- *   coro_waitq_next coro_is_local coro_local      no     no   no   t
+ *   coro_alarm coro_move coro_note_add coro_note_drop coro_report    no   no   no   t
+ *   coro_waitq_next coro_waitq_before coro_waitq_last                no   no   no   t
+ *   coro_is_local coro_local coro_loop_recent     no     no   no   t
  *   CORO_S CORO_MS CORO_US coro_time_before       -      -    -    t
  *   CORO_ASSERT CORO_MEMCPY CORO_TRAP             yours to replace
  */
@@ -235,9 +237,9 @@
 #endif /* !CORO_WHEEL_SHIFT */
 
 /* 1: the run queue is a ring of pointers, grown when tasks are spawned; 0: a list of the tasks. */
-#ifndef CORO_RING
-#define CORO_RING CORO__DEFAULT(1, 0)
-#endif /* !CORO_RING */
+#ifndef CORO_READY_RING
+#define CORO_READY_RING CORO__DEFAULT(1, 0)
+#endif /* !CORO_READY_RING */
 
 /* How many (task, error) pairs a group keeps. Failures beyond are counted. */
 #ifndef CORO_GROUP_ERRORS
@@ -367,9 +369,9 @@
         ##_NAMES##c##_TIME_BITS##d##_WHEEL_BITS##e##_RING##f##_GROUP_ERRORS##g##_CLASSES##h       \
         ##_HOSTED##i##_STACK_CHECK##j##_WHEEL_SHIFT##k##_TICKS_PER_S##l
 #define coro__end_slow                                                                            \
-    CORO__TAG(CORO_DEBUG, CORO_CHECK, CORO_NAMES, CORO_TIME_BITS, CORO_WHEEL_BITS, CORO_RING,     \
-              CORO_GROUP_ERRORS, CORO_CLASSES, CORO_HOSTED, CORO_STACK_CHECK, CORO_WHEEL_SHIFT,   \
-              CORO_TICKS_PER_S)
+    CORO__TAG(CORO_DEBUG, CORO_CHECK, CORO_NAMES, CORO_TIME_BITS, CORO_WHEEL_BITS,                \
+              CORO_READY_RING, CORO_GROUP_ERRORS, CORO_CLASSES, CORO_HOSTED, CORO_STACK_CHECK,    \
+              CORO_WHEEL_SHIFT, CORO_TICKS_PER_S)
 #else
 #define CORO_API static inline
 #define CORO__COLD_API static CORO__COLD CORO__UNUSED
@@ -416,6 +418,7 @@ typedef struct coro_info coro_info;
 typedef struct coro_irq coro_irq;
 typedef struct coro_link coro_link;
 typedef struct coro_loop coro_loop;
+typedef struct coro_note coro_note;
 typedef struct coro_ops coro_ops;
 typedef struct coro_post_node coro_post_node;
 typedef struct coro_scope coro_scope;
@@ -484,7 +487,7 @@ struct coro_task {
         coro_link sibling;                    /* in its group's children; done: next completed */
         char CORO_TASK_or_coro_task_expected; /* so that functions take both */
     };
-    coro_task *joiner;         /* the first of those who wait for its end, in a ring */
+    coro_task *joiner;         /* a note, or the first of the ring of those who join */
     coro_link wait;            /* in a wait queue; or in the run queue (next) */
     const coro_waitq *waiting; /* what it waits in; null: it is ready, or runs, or has ended */
     coro_core core;            /* .outer is the group */
@@ -504,6 +507,12 @@ struct coro_scope {
 struct coro_waitq {
     coro_task *head;     /* a ring through task.wait; null: nobody */
     const coro_ops *ops; /* of those who wait here */
+};
+
+/* Left with a task, to be told of its end. */
+struct coro_note {
+    coro_task *next;                                  /* as task.joiner */
+    void (*ended)(coro_note *note, coro_task *task); /* may complete other tasks */
 };
 
 /* How a group treats its children. */
@@ -608,13 +617,13 @@ typedef struct coro_sink {
 
 typedef enum coro_clock { CORO_REAL, CORO_VIRTUAL } coro_clock;
 
-typedef enum coro_event {
+typedef enum coro_trace {
     CORO_EVENT_SPAWN,   /* a task was started */
     CORO_EVENT_RESUME,  /* it is about to run a step */
     CORO_EVENT_SUSPEND, /* the step is over, the task is not */
     CORO_EVENT_CANCEL,  /* its next await will fail, or its present one has */
     CORO_EVENT_END      /* it has ended */
-} coro_event;
+} coro_trace;
 
 /* How a loop should be. Zero means default, everywhere. */
 typedef struct coro_options {
@@ -630,7 +639,7 @@ typedef struct coro_options {
     coro_time slow_step;       /* report steps that take longer; default off, CORO_DEBUG 100 ms */
     coro_time spin;            /* look for so long before sleeping */
     void (*on_error)(void *arg, coro_task *task, int error); /* an error that nobody will see */
-    void (*on_event)(void *arg, coro_event event, coro_task *task);
+    void (*on_event)(void *arg, coro_trace event, coro_task *task);
     void *arg;        /* of on_error and on_event */
     coro_sink report; /* warnings and dumps; default: stderr */
 } coro_options;
@@ -651,7 +660,7 @@ typedef struct coro_loop_stats {
 struct coro_loop {
     coro_group root;      /* the tasks that nobody opened a group for */
     coro_task *main;      /* of coro_run: when it ends, so does the rest */
-#if CORO_RING
+#if CORO_READY_RING
     coro_task **ready;    /* the run queue: a ring */
     uint32_t mask;        /* its size - 1 */
     uint32_t head, tail;  /* free-running */
@@ -659,7 +668,7 @@ struct coro_loop {
 #else
     coro_task *head, *tail; /* the run queue: linked by task.wait.next */
     coro_count count;       /* in it */
-#endif /* CORO_RING */
+#endif /* CORO_READY_RING */
     coro_count alive;      /* tasks; the ring has room for all of them */
     uint8_t budget;        /* options.budget */
     bool look;             /* a budget was spent: look at the outside before the next step */
@@ -1507,6 +1516,12 @@ CORO_API coro_time coro_loop_deadline(coro_loop *loop);
 /* coro_loop_now -- the loop's clock, read now. */
 CORO_API coro_time coro_loop_now(coro_loop *loop);
 
+/* coro_loop_recent -- what the clock was when it was last read: for statistics. */
+static inline coro_time coro_loop_recent(const coro_loop *loop)
+{
+    return loop->now;
+}
+
 /* coro_loop_stop -- let coro_loop_run return when those that are ready now have run; a later one
  * goes on. Before a run: it makes one round, without sleeping. */
 CORO_API void coro_loop_stop(coro_loop *loop);
@@ -1608,6 +1623,38 @@ CORO_API CORO__MUST_USE coro_op coro_suspend(coro_task *co, coro_waitq *queue, c
  * True; false when it does not wait (its wait has ended already). */
 CORO_API bool coro_complete(coro_task *task, intptr_t result);
 
+/* A note in place of a joiner: the address is odd. Null: this is a joiner, or nobody. */
+static inline coro_note *coro__note_at(coro_task *joiner)
+{
+    return (uintptr_t)joiner & 1 ? (coro_note *)(void *)((char *)joiner - 1) : NULL;
+}
+
+/* coro_alarm -- the wait of task is to be aborted at time t, as if by coro_within; what comes first
+ * counts. ops.abort may end it otherwise: coro_complete it, and return CORO_ABORT_LATER. */
+CORO_API void coro_alarm(coro_task *task, coro_time t);
+
+/* coro_move -- a task that waits in a queue goes on waiting, at the end of another. */
+CORO_API void coro_move(coro_task *task, coro_waitq *queue, const coro_ops *ops, intptr_t word);
+
+/* coro_note_add -- have note->ended(note, task) called when the task ends, before its joiners. */
+static inline void coro_note_add(coro_task *task, coro_note *note)
+{
+    note->next = task->joiner;
+    task->joiner = (coro_task *)(void *)((char *)note + 1);
+}
+
+/* coro_note_drop -- take it back. */
+static inline void coro_note_drop(coro_task *task, coro_note *note)
+{
+    coro_task **at = &task->joiner;
+    while (*at != (coro_task *)(void *)((char *)note + 1))
+        at = &coro__note_at(*at)->next;
+    *at = note->next;
+}
+
+/* coro_report -- say something about a task to options.report: its name, text, where it is. */
+CORO__COLD_API void coro_report(const coro_task *task, const char *text);
+
 static inline coro_op coro__op(intptr_t v)
 {
     coro_op op;
@@ -1655,6 +1702,18 @@ static inline coro_task *coro_waitq_next(const coro_waitq *queue, const coro_tas
 {
     coro_task *next = coro__of_link(task->wait.next);
     return next == queue->head ? NULL : next;
+}
+
+/* coro_waitq_last -- the one who came last, or null. */
+static inline coro_task *coro_waitq_last(const coro_waitq *queue)
+{
+    return queue->head ? coro__of_link(queue->head->wait.prev) : NULL;
+}
+
+/* coro_waitq_before -- the one before task in the queue, or null. */
+static inline coro_task *coro_waitq_before(const coro_waitq *queue, const coro_task *task)
+{
+    return task == queue->head ? NULL : coro__of_link(task->wait.prev);
 }
 
 /* Between the loop's frame and the present one. Less than a guard page further down, for the case
@@ -2453,7 +2512,7 @@ static inline void coro__fire(coro_loop *loop)
  * fail. A ring of pointers lets the processor fetch many tasks at once; with a list through the
  * tasks the address of the next one would have to be fetched first.
  */
-#if CORO_RING
+#if CORO_READY_RING
 static inline void coro__ready(coro_loop *loop, coro_task *task)
 {
     loop->ready[loop->tail++ & loop->mask] = task;
@@ -2559,7 +2618,7 @@ static inline bool coro__reserve(coro_loop *loop)
     loop->alive++;
     return true;
 }
-#endif /* CORO_RING */
+#endif /* CORO_READY_RING */
 
 /* --- memory ------------------------------------------------------------------------------------
  * Sizes are rounded up to grains. A freed piece goes to the list of its size; new ones are cut from
@@ -2700,6 +2759,11 @@ CORO__COLD_PRIVATE void coro__report(coro_loop *loop, const coro_task *task, con
     coro__say(&t, "\n");
 }
 
+CORO__COLD_API void coro_report(const coro_task *task, const char *text)
+{
+    coro__report(task->loop, task, text);
+}
+
 /* An error that no caller and no group will see. */
 CORO__COLD_PRIVATE void coro__unseen(coro_loop *loop, coro_task *task, int error)
 {
@@ -2745,7 +2809,7 @@ static inline void coro__ring_remove(coro_task **head, coro_task *task)
         return &queue;                                                                            \
     }
 
-static inline void coro__event(coro_loop *loop, coro_event event, coro_task *task)
+static inline void coro__event(coro_loop *loop, coro_trace event, coro_task *task)
 {
     if (CORO__UNLIKELY(loop->watched) && loop->options.on_event)
         loop->options.on_event(loop->options.arg, event, task);
@@ -2796,6 +2860,15 @@ CORO_API coro_op coro_suspend(coro_task *co, coro_waitq *queue, const coro_ops *
     return coro__suspend_aside(co, queue, word);
 }
 
+CORO_API void coro_move(coro_task *task, coro_waitq *queue, const coro_ops *ops, intptr_t word)
+{
+    coro__ring_remove(&coro__queue_of(task)->head, task);
+    queue->ops = ops;
+    coro__ring_append(&queue->head, task);
+    task->waiting = queue;
+    task->result = word;
+}
+
 /* The wait is to end with this error, if the operation lets it. */
 static inline void coro__abort(coro_task *task, int error)
 {
@@ -2810,7 +2883,7 @@ static inline void coro__abort(coro_task *task, int error)
         (void)coro_complete(task, error);
         if (ops->gone)
             ops->gone(task, queue);
-    } else {
+    } else if (task->waiting) { /* the hook has not ended it */
         task->core.flags |= CORO__ABORTING;
     }
 }
@@ -2861,12 +2934,23 @@ CORO_API coro_op coro_sleep_until(coro_task *co, coro_time t)
     return coro__op(CORO__PENDING);
 }
 
+CORO_API void coro_alarm(coro_task *task, coro_time t)
+{
+    if (t == CORO_FOREVER)
+        return;
+    if (task->core.flags & CORO__ARMED) {
+        if (!coro_time_before(t, task->core.timer.when))
+            return; /* a sleep, or another limit, that ends sooner */
+        coro__timer_disarm(task->loop, &task->core);
+    }
+    coro__timer_arm(task->loop, &task->core, t);
+    task->core.flags |= CORO__LIMIT;
+}
+
 CORO_API coro_op coro_within(coro_task *co, coro_time d,
                              coro_op op_for_a_call_there_is_coro_call_within)
 {
     coro_op op = op_for_a_call_there_is_coro_call_within;
-    coro_loop *loop = co->loop;
-    coro_time when;
     if (op.value != CORO__PENDING || d == CORO_FOREVER || !co->waiting)
         return op;
     if (d <= 0) {
@@ -2874,16 +2958,7 @@ CORO_API coro_op coro_within(coro_task *co, coro_time d,
         coro__abort(co, -ETIMEDOUT);
         return op;
     }
-    when = coro__after(coro__read_clock(loop), d);
-    if (when == CORO_FOREVER)
-        return op;
-    if (co->core.flags & CORO__ARMED) {
-        if (!coro_time_before(when, co->core.timer.when))
-            return op; /* a sleep, or an inner limit, that ends sooner */
-        coro__timer_disarm(loop, &co->core);
-    }
-    coro__timer_arm(loop, &co->core, when);
-    co->core.flags |= CORO__LIMIT;
+    coro_alarm(co, coro__after(coro__read_clock(co->loop), d));
     return op;
 }
 
@@ -3960,11 +4035,20 @@ CORO_API int coro__task_result(const coro_task *task)
     return coro__as_int(task->result);
 }
 
+/* The ring of those who join is behind the notes. */
+static inline coro_task **coro__joiners(coro_task *task)
+{
+    coro_task **at = &task->joiner;
+    while (coro__note_at(*at))
+        at = &coro__note_at(*at)->next;
+    return at;
+}
+
 /* Those who join are in a ring from the joined task; the word of each is that task. */
 static inline coro_abort coro__abort_join(coro_task *task, coro_waitq *queue)
 {
     (void)queue;
-    coro__ring_remove(&((coro_task *)coro_word(task))->joiner, task);
+    coro__ring_remove(coro__joiners((coro_task *)coro_word(task)), task);
     return CORO_ABORT_DONE;
 }
 
@@ -3986,12 +4070,17 @@ CORO_API coro_op coro__join(coro_task *co, coro_task *task)
         return coro_done(co, !task->leaf && !task->result ? -EINVAL : coro__joined(task));
     if (task->loop != co->loop)
         return coro_done(co, -EINVAL);
-    coro__ring_append(&task->joiner, co);
+    coro__ring_append(coro__joiners(task), co);
     return coro__suspend_aside(co, coro__waits_join(), (intptr_t)task);
 }
 
 CORO__COLD_PRIVATE void coro__wake_joiners(coro_task *task)
 {
+    coro_note *note;
+    while ((note = coro__note_at(task->joiner)) != NULL) {
+        task->joiner = note->next;
+        note->ended(note, task);
+    }
     while (task->joiner) {
         coro_task *joiner = task->joiner;
         (void)coro__abort_join(joiner, NULL); /* out of the ring */
@@ -4036,7 +4125,7 @@ CORO__COLD_PRIVATE void coro__task_end_slow(coro_loop *loop, coro_task *task, co
                                 ? CORO__CANCELLED
                                 : CORO__FAILED;
     coro__event(loop, CORO_EVENT_END, task);
-    seen = task->joiner || task == loop->main;
+    seen = *coro__joiners(task) || task == loop->main;
     if (task->joiner)
         coro__wake_joiners(task);
     if (task->result < 0)
@@ -4346,7 +4435,7 @@ CORO__COLD_PRIVATE void coro__watched_step(coro_loop *loop, coro_task *task)
  * many were made. The locals save loads: only a step can make the ring grow. */
 static inline coro_count coro__steps(coro_loop *loop, coro_count n)
 {
-#if CORO_RING
+#if CORO_READY_RING
 /* What a step touches: the end of the task, and the frame, which follows it. (Not a function: gcc
  * takes one that only prefetches for one that does nothing.) */
 #define CORO__FETCH_TASK(task)                                                                    \
@@ -4363,7 +4452,7 @@ static inline coro_count coro__steps(coro_loop *loop, coro_count n)
 #define CORO__NEXT_READY() (made++, coro__next_ready(loop))
     coro_count made = 0, end = n;
     n = 0;
-#endif /* CORO_RING */
+#endif /* CORO_READY_RING */
     while (made != end && coro__ready_count(loop)) {
         coro_task *task;
         coro_frame *frame;
@@ -4401,13 +4490,13 @@ CORO__COLD_PRIVATE coro_count coro__special_steps(coro_loop *loop, coro_count n)
     coro_count made = 0;
     for (; made < n && coro__ready_count(loop) && !(loop->extra & CORO__CUT); made++) {
         coro_task *task;
-#if CORO_RING
+#if CORO_READY_RING
         if (!loop->batch)
             loop->batch = coro__ready_count(loop);
         if (loop->random)
             coro__shuffle(loop, loop->batch);
         loop->batch--;
-#endif /* CORO_RING */
+#endif /* CORO_READY_RING */
         task = coro__next_ready(loop);
         if (loop->watched)
             coro__watched_step(loop, task);
@@ -4710,11 +4799,11 @@ CORO_API int coro_loop_init(coro_loop *loop, const coro_options *options)
     if (e)
         return e;
     coro__list_init(&loop->due);
-#if CORO_RING
+#if CORO_READY_RING
     loop->ready = loop->options.ready ? loop->options.ready : loop->small;
     loop->mask = (loop->options.ready ? loop->options.ready_size : 16) - 1;
     loop->random = loop->options.seed;
-#endif /* CORO_RING */
+#endif /* CORO_READY_RING */
     if (loop->options.arena) {
         size_t skip = (size_t)(-(uintptr_t)loop->options.arena & (CORO_GRAIN - 1));
         loop->arena = true;
@@ -4754,11 +4843,11 @@ CORO_API int coro_loop_fini(coro_loop *loop)
     if (loop->options.driver.fini)
         loop->options.driver.fini(loop->options.driver.arg);
     loop->options.driver.fini = NULL;
-#if CORO_RING
+#if CORO_READY_RING
     if (loop->ready && loop->ready != loop->small && loop->ready != loop->options.ready)
         coro_loop_free(loop, loop->ready, (loop->mask + 1) * sizeof *loop->ready);
     loop->ready = NULL;
-#endif /* CORO_RING */
+#endif /* CORO_READY_RING */
     while ((slab = (coro__piece *)loop->slabs) != NULL) {
         loop->slabs = slab->next;
         coro__give(loop, slab, slab->size);
