@@ -1623,10 +1623,20 @@ CORO_API CORO__MUST_USE coro_op coro_suspend(coro_task *co, coro_waitq *queue, c
  * True; false when it does not wait (its wait has ended already). */
 CORO_API bool coro_complete(coro_task *task, intptr_t result);
 
-/* A note in place of a joiner: the address is odd. Null: this is a joiner, or nobody. */
-static inline coro_note *coro__note_at(coro_task *joiner)
+/* A note in place of a joiner has a bit that no address has: the lowest; on AVR, which aligns
+ * nothing, the highest. */
+#define CORO__NOTE (sizeof(void *) > 2 ? (uintptr_t)1 : (uintptr_t)0x8000)
+
+static inline coro_task *coro__of_note(coro_note *note)
 {
-    return (uintptr_t)joiner & 1 ? (coro_note *)(void *)((char *)joiner - 1) : NULL;
+    return (coro_task *)((uintptr_t)note | CORO__NOTE);
+}
+
+/* Null: this is a joiner, or nobody. */
+static inline coro_note *coro__note_at(const coro_task *joiner)
+{
+    uintptr_t at = (uintptr_t)joiner;
+    return at & CORO__NOTE ? (coro_note *)(at & ~CORO__NOTE) : NULL;
 }
 
 /* coro_alarm -- the wait of task is to be aborted at time t, as if by coro_within; what comes first
@@ -1640,14 +1650,14 @@ CORO_API void coro_move(coro_task *task, coro_waitq *queue, const coro_ops *ops,
 static inline void coro_note_add(coro_task *task, coro_note *note)
 {
     note->next = task->joiner;
-    task->joiner = (coro_task *)(void *)((char *)note + 1);
+    task->joiner = coro__of_note(note);
 }
 
 /* coro_note_drop -- take it back. */
 static inline void coro_note_drop(coro_task *task, coro_note *note)
 {
     coro_task **at = &task->joiner;
-    while (*at != (coro_task *)(void *)((char *)note + 1))
+    while (*at != coro__of_note(note))
         at = &coro__note_at(*at)->next;
     *at = note->next;
 }
