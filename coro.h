@@ -125,7 +125,7 @@
  *   coro_alarm coro_move coro_note_add coro_note_drop coro_report    no   no   no   t
  *   coro_waitq_next coro_waitq_before coro_waitq_last                no   no   no   t
  *   coro_is_local coro_local coro_loop_recent     no     no   no   t
- *   CORO_S CORO_MS CORO_US coro_time_before       -      -    -    t
+ *   CORO_S CORO_MS CORO_US coro_time_before coro_time_after coro_time_since   -  -  -  t
  *   CORO_ASSERT CORO_MEMCPY CORO_TRAP             yours to replace
  */
 #if !defined CORO_H
@@ -1336,6 +1336,15 @@ CORO_API coro_time coro_now(coro_task *co);
 /* coro_time_before -- is a before b? 32-bit ticks may wrap: do not compare them with <. */
 CORO_API bool coro_time_before(coro_time a, coro_time b);
 
+/* coro_time_after -- the time d >= 0 after t; saturates, and is never CORO_FOREVER by accident. */
+CORO_API coro_time coro_time_after(coro_time t, coro_time d);
+
+/* coro_time_since -- how long after b is a? Ticks of 32 bits may have wrapped. */
+static inline coro_time coro_time_since(coro_time a, coro_time b)
+{
+    return (coro_time)((coro__utime)a - (coro__utime)b);
+}
+
 /* coro_loop_of -- the loop that runs this task. */
 static inline coro_loop *coro_loop_of(const coro_task *co)
 {
@@ -2199,11 +2208,6 @@ static inline void coro__unlink(coro_link *n)
     n->prev->next = n->next;
 }
 
-static inline coro_time coro__minus(coro_time a, coro_time b)
-{
-    return (coro_time)((coro__utime)a - (coro__utime)b); /* ticks of 32 bits wrap */
-}
-
 CORO_API bool coro_time_before(coro_time a, coro_time b)
 {
 #if CORO_TIME_BITS == 64
@@ -2211,12 +2215,12 @@ CORO_API bool coro_time_before(coro_time a, coro_time b)
 #else
     if (a == CORO_FOREVER || b == CORO_FOREVER)
         return a != CORO_FOREVER;
-    return coro__minus(a, b) < 0;
+    return coro_time_since(a, b) < 0;
 #endif /* CORO_TIME_BITS == 64 */
 }
 
-/* now + d, for d >= 0; saturates. No sum and no clock reading is CORO_FOREVER. */
-static inline coro_time coro__after(coro_time now, coro_time d)
+/* No sum and no clock reading is CORO_FOREVER. */
+CORO_API coro_time coro_time_after(coro_time now, coro_time d)
 {
 #if CORO_TIME_BITS == 64
     return d > CORO_FOREVER - (now > 0 ? now : 0) ? CORO_FOREVER : now + d;
@@ -2927,7 +2931,7 @@ CORO_API coro_op coro__sleep(coro_task *co, coro_time d)
     if (coro_cancelled(co))
         return coro_refuse(co);
     (void)coro__suspend_aside(co, coro__waits_sleep(), 0);
-    when = coro__after(coro__read_clock(co->loop), d);
+    when = coro_time_after(coro__read_clock(co->loop), d);
     if (when != CORO_FOREVER)
         coro__timer_arm(co->loop, &co->core, when);
     return coro__op(CORO__PENDING);
@@ -2968,7 +2972,7 @@ CORO_API coro_op coro_within(coro_task *co, coro_time d,
         coro__abort(co, -ETIMEDOUT);
         return op;
     }
-    coro_alarm(co, coro__after(coro__read_clock(co->loop), d));
+    coro_alarm(co, coro_time_after(coro__read_clock(co->loop), d));
     return op;
 }
 
@@ -3248,7 +3252,7 @@ CORO_API void coro__scope_open(coro_task *co, coro_frame *frame, coro_scope *sco
 CORO_API coro_time coro__from_now(coro_task *co, coro_time d)
 {
     coro_time now = coro__read_clock(co->loop);
-    return d <= 0 ? now : coro__after(now, d);
+    return d <= 0 ? now : coro_time_after(now, d);
 }
 
 CORO_API void coro__deadline_open(coro_task *co, coro_frame *frame, coro_scope *scope,
@@ -4437,7 +4441,7 @@ CORO__COLD_PRIVATE void coro__watched_step(coro_loop *loop, coro_task *task)
     coro__event(loop, CORO_EVENT_RESUME, task);
     if (!coro__step(loop, task))
         coro__event(loop, CORO_EVENT_SUSPEND, task);
-    if (limit && (took = coro__minus(coro__read_clock(loop), start)) > limit)
+    if (limit && (took = coro_time_since(coro__read_clock(loop), start)) > limit)
         coro__slow_step(loop, info, line, took);
 }
 
@@ -4530,7 +4534,7 @@ static inline void coro__look_at_clock(coro_loop *loop, coro_count made)
     coro_time before = loop->now;
     if (!loop->timers)
         return;
-    if (coro__minus(coro__read_clock(loop), before) >
+    if (coro_time_since(coro__read_clock(loop), before) >
         (coro_time)made * (CORO_TICKS_PER_S / 1000000)) {
         loop->quick = 0;
         loop->window = 1;
@@ -4579,7 +4583,7 @@ static inline void coro__sleep_until_woken(coro_loop *loop, coro_time until)
     if (loop->virtual_clock)
         until = CORO_FOREVER;
     if (loop->options.spin) {
-        end = coro__after(coro__read_clock(loop), loop->options.spin);
+        end = coro_time_after(coro__read_clock(loop), loop->options.spin);
         while (!coro__ready_count(loop) && coro_time_before(coro__read_clock(loop), end))
             coro__look(loop);
     }
@@ -4908,10 +4912,10 @@ static inline void coro__dump_task(coro__text *t, const coro_task *task, int dep
         coro__say(t, " is ready");
     } else if (task->core.flags & CORO__ARMED) {
         coro__say3(t, " waits for ", task->waiting->ops->what, ", at most ");
-        coro__say_time(t, coro__minus(task->core.timer.when, now));
+        coro__say_time(t, coro_time_since(task->core.timer.when, now));
     } else {
         coro__say(t, " has waited ");
-        coro__say_time(t, coro__minus(now, task->core.timer.when));
+        coro__say_time(t, coro_time_since(now, task->core.timer.when));
         coro__say3(t, " for ", task->waiting->ops->what, "");
     }
     if (coro_cancelled(task))

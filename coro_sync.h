@@ -188,18 +188,19 @@ typedef struct coro_case_ops {
 
 /* How the slots of a queue lie behind its head: constants of its type. */
 typedef struct coro__shape {
-    uint32_t slots; /* bytes from the head to the first slot */
-    uint32_t item;  /* and from a slot to its item */
-    uint32_t size, stride; /* of an item; of a slot */
-    uint32_t room;  /* slots that may be used */
-    uint32_t order;
+    coro_count slots; /* bytes from the head to the first slot */
+    coro_count item;  /* and from a slot to its item */
+    coro_count size, stride; /* of an item; of a slot */
+    coro_count room;  /* slots that may be used */
+    coro_count order;
 } coro__shape;
 
 /* One of the things that a select waits for. Zeroed: off. */
 struct coro_case {
     const coro_case_ops *ops; /* null: off */
     void *object;             /* the queue, event ... */
-    intptr_t word;            /* the operation's: where the item goes, or comes from */
+    intptr_t word;            /* the operation's: where the item goes, or comes from; who */
+    void *item;               /* a topic's: where the item goes */
     coro__shape shape;        /* of the queue or topic */
     intptr_t rc;              /* once it is chosen: what the operation would have returned */
     coro_case *next, *prev;   /* in its line */
@@ -535,11 +536,11 @@ CORO_API int coro_barrier_fini(coro_barrier *b);
 typedef struct coro_queue {
     coro_line getters, putters; /* in get; in put */
     coro_line joiners;          /* in coro_queue_join */
-    coro_count first, depth;    /* where the oldest item is; how many there are */
+    coro_count first;           /* where the oldest is; with priorities: the next one's number */
+    coro_count depth;           /* how many items there are */
     coro_count most;            /* items so far */
     coro_count unfinished;      /* put, and not yet coro_queue_done */
     coro_count rejected;        /* -EAGAIN of coro_queue_try_put */
-    coro_count order;           /* of the next item, for priorities */
     bool closed;
 } coro_queue;
 
@@ -564,7 +565,7 @@ typedef struct coro_queue {
  * Errors:     -EPIPE: closed. -ECANCELED, -ETIMEDOUT: not put, as with every error.
  */
 #define coro_queue_put(co, q, item)                                                               \
-    coro__queue_put((co), CORO__QUEUE_OF(q), CORO__ITEM_IN(q, item), CORO__SHAPE(q))
+    coro__queue_put((co), CORO__QUEUE_OF(q), CORO__TO_ELEMENT_PUT(q, item), CORO__SHAPE(q))
 
 /* coro_queue_get -- take the next item, waiting for one if need be.
  *
@@ -574,31 +575,31 @@ typedef struct coro_queue {
  * Errors:     -ECANCELED, -ETIMEDOUT: nothing was taken.
  */
 #define coro_queue_get(co, q, item)                                                               \
-    coro__queue_get((co), CORO__QUEUE_OF(q), CORO__ITEM_OUT(q, item), CORO__SHAPE(q))
+    coro__queue_get((co), CORO__QUEUE_OF(q), CORO__TO_ELEMENT(q, item), CORO__SHAPE(q))
 
 /* coro_queue_get_many -- take up to n items, waiting for the first only: how many; 0, closed and
  * drained, or n is 0. */
 #define coro_queue_get_many(co, q, items, n)                                                      \
-    coro__queue_get_many((co), CORO__QUEUE_OF(q), CORO__ITEM_OUT(q, items), (n), CORO__SHAPE(q))
+    coro__queue_get_many((co), CORO__QUEUE_OF(q), CORO__TO_ELEMENT(q, items), (n), CORO__SHAPE(q))
 
 /* coro_queue_try_put -- 0; -EAGAIN: full (or nobody takes it, n = 0); -EPIPE: closed. */
 #define coro_queue_try_put(q, item)                                                               \
-    coro__queue_try_put(CORO__QUEUE_OF(q), CORO__ITEM_IN(q, item), CORO__SHAPE(q))
+    coro__queue_try_put(CORO__QUEUE_OF(q), CORO__TO_ELEMENT_PUT(q, item), CORO__SHAPE(q))
 
 /* coro_queue_try_get -- 1, item filled; 0, closed and drained; -EAGAIN: empty. */
 #define coro_queue_try_get(q, item)                                                               \
-    coro__queue_try_get(CORO__QUEUE_OF(q), CORO__ITEM_OUT(q, item), CORO__SHAPE(q))
+    coro__queue_try_get(CORO__QUEUE_OF(q), CORO__TO_ELEMENT(q, item), CORO__SHAPE(q))
 
 /* coro_queue_replace -- put at once; if the queue is full, the one that would have come next
  * goes: 1, and it is in *old. 0: there was room. -EPIPE: closed. -EAGAIN: n = 0, and nobody waits
  * for it. */
 #define coro_queue_replace(q, item, old)                                                          \
-    coro__queue_replace(CORO__QUEUE_OF(q), CORO__ITEM_IN(q, item), CORO__ITEM_OUT(q, old),        \
-                        CORO__SHAPE(q))
+    coro__queue_replace(CORO__QUEUE_OF(q), CORO__TO_ELEMENT_PUT(q, item),                         \
+                        CORO__TO_ELEMENT(q, old), CORO__SHAPE(q))
 
 /* coro_queue_peek -- a copy of the next item, which stays: 1; 0: closed and drained; -EAGAIN. */
 #define coro_queue_peek(q, item)                                                                  \
-    coro__queue_peek(CORO__QUEUE_OF(q), CORO__ITEM_OUT(q, item), CORO__SHAPE(q))
+    coro__queue_peek(CORO__QUEUE_OF(q), CORO__TO_ELEMENT(q, item), CORO__SHAPE(q))
 
 /* coro_queue_close -- no more puts: who waits in one has -EPIPE. What is in it can be got; then
  * gets return 0. Closing twice does nothing. */
@@ -635,7 +636,7 @@ typedef struct coro_ring {
 
 /* coro_ring_put -- put a copy of *item: 0; -EAGAIN: it is full. From one interrupt or thread. */
 #define coro_ring_put(r, item)                                                                    \
-    coro__ring_put(CORO__HEAD_OF(coro_ring, r), CORO__ITEM_IN(r, item), CORO__SHAPE(r))
+    coro__ring_put(CORO__HEAD_OF(coro_ring, r), CORO__TO_ELEMENT_PUT(r, item), CORO__SHAPE(r))
 
 /* coro_ring_get -- take the oldest: 1; 0: it is empty.
  *
@@ -646,7 +647,7 @@ typedef struct coro_ring {
  *   }
  */
 #define coro_ring_get(r, item)                                                                    \
-    coro__ring_get(CORO__HEAD_OF(coro_ring, r), CORO__ITEM_OUT(r, item), CORO__SHAPE(r))
+    coro__ring_get(CORO__HEAD_OF(coro_ring, r), CORO__TO_ELEMENT(r, item), CORO__SHAPE(r))
 
 /* coro_ring_wait -- wait until there is an item. -EBUSY: another task waits. */
 #define coro_ring_wait(co, r) coro__ring_wait((co), CORO__HEAD_OF(coro_ring, r))
@@ -682,7 +683,7 @@ typedef struct coro_sub {
 
 /* coro_topic_publish -- tell all; never waits. How many subscribers there are. -EPIPE: closed. */
 #define coro_topic_publish(t, item)                                                               \
-    coro__topic_publish(CORO__HEAD_OF(coro_topic, t), CORO__ITEM_IN(t, item), CORO__SHAPE(t))
+    coro__topic_publish(CORO__HEAD_OF(coro_topic, t), CORO__TO_ELEMENT_PUT(t, item), CORO__SHAPE(t))
 
 /* coro_topic_next -- the next item for this subscriber.
  *
@@ -695,7 +696,7 @@ typedef struct coro_sub {
  * Errors:     -ECANCELED, -ETIMEDOUT; -EINVAL: not subscribed.
  */
 #define coro_topic_next(co, t, sub, item)                                                         \
-    coro__topic_next((co), CORO__HEAD_OF(coro_topic, t), (sub), CORO__ITEM_OUT(t, item),          \
+    coro__topic_next((co), CORO__HEAD_OF(coro_topic, t), (sub), CORO__TO_ELEMENT(t, item),        \
                      CORO__SHAPE(t))
 
 /* coro_topic_close -- no more items. */
@@ -724,21 +725,21 @@ typedef struct coro_sub {
  */
 CORO_API CORO__MUST_USE coro_op coro_select(coro_task *co, coro_case *cases, int n);
 
-/* coro_select_random -- of several that are ready, one by chance: seed is the user's, not 0. */
+/* coro_select_random -- of several that are ready, one by chance. The seed is in the frame. */
 CORO_API CORO__MUST_USE coro_op coro_select_random(coro_task *co, coro_case *cases, int n,
                                                    uint32_t *seed);
 
 /* coro_case_get -- fill a case: take the next item, as coro_queue_get does. */
 #define coro_case_get(c, q, item)                                                                 \
-    coro__case_get((c), CORO__QUEUE_OF(q), CORO__ITEM_OUT(q, item), CORO__SHAPE(q))
+    coro__case_get((c), CORO__QUEUE_OF(q), CORO__TO_ELEMENT(q, item), CORO__SHAPE(q))
 
 /* coro_case_put -- put *item, which stays until then. */
 #define coro_case_put(c, q, item)                                                                 \
-    coro__case_put((c), CORO__QUEUE_OF(q), CORO__ITEM_IN(q, item), CORO__SHAPE(q))
+    coro__case_put((c), CORO__QUEUE_OF(q), CORO__TO_ELEMENT_PUT(q, item), CORO__SHAPE(q))
 
 /* coro_case_topic -- the next item for this subscriber, as coro_topic_next. */
 #define coro_case_topic(c, t, sub, item)                                                          \
-    coro__case_topic((c), CORO__HEAD_OF(coro_topic, t), (sub), CORO__ITEM_OUT(t, item),           \
+    coro__case_topic((c), CORO__HEAD_OF(coro_topic, t), (sub), CORO__TO_ELEMENT(t, item),         \
                      CORO__SHAPE(t))
 
 /* coro_case_event -- it is set. */
@@ -767,9 +768,9 @@ static inline void coro_case_off(coro_case *c)
  * it for something else. */
 typedef struct coro_backoff {
     int tries;                  /* in all; default 5; less than 0: any number */
+    bool exact;                 /* no jitter: base, twice that, four times ... */
     coro_time base;             /* the first wait is at most this; default 100 ms */
     coro_time cap;              /* no wait is longer; default 10 s */
-    bool exact;                 /* no jitter: base, twice that, four times ... */
     bool (*transient)(int rc);  /* may it go well next time? Default coro_is_transient */
     uint32_t seed;              /* of the jitter; default: from the time and this address */
     int tried;                  /* so far */
@@ -836,11 +837,11 @@ typedef struct coro_breaker {
     int failures;             /* in a row that open it; default 5 */
     int probes;               /* at once when half-open, and successes that close it; default 1 */
     coro_time cooling;        /* how long it stays open; default 30 s */
+    coro_time opened;         /* when */
     bool (*failure)(int rc);  /* is this one? Default: every error but -ECANCELED */
     coro_breaker_is state;
     int failed;               /* in a row */
     int probing, good;        /* half-open: probes out, and those that went well */
-    coro_time opened;         /* when */
     coro_count opened_times, rejected; /* for operators */
     coro_loop *loop;
 } coro_breaker;
@@ -864,15 +865,15 @@ typedef struct coro_pool {
     coro_time idle_limit; /* resources unused for so long are for coro_pool_idle */
     coro_time age_limit;  /* and those that old */
     coro_count limit;     /* of resources; the pool's room is one, too */
+    coro_count newest;    /* idle slot that was released last, + 1 */
     coro_line line;       /* in coro_pool_acquire */
     coro_line drainers;   /* in coro_pool_drain */
     coro_count out;       /* acquired, or given to the reaper */
     coro_count idle;      /* waiting for use */
     coro_count most;      /* out at once so far */
+    bool closed;
     coro_total fresh, reused, broken; /* handed out; released as not healthy */
     coro_loop *loop;
-    coro_count newest;    /* idle slot that was released last, + 1 */
-    bool closed;
 } coro_pool;
 
 /* A slot's head. */
@@ -903,18 +904,18 @@ typedef struct coro__pool_slot {
  */
 #define coro_pool_acquire(co, p, item)                                                            \
     coro__pool_acquire((co), CORO__HEAD_OF(coro_pool, p),                                         \
-                       (void *)CORO__ITEM_POINTER(p, item), CORO__SHAPE(p))
+                       (void *)CORO__TO_A_POINTER(p, item), CORO__SHAPE(p))
 
 /* coro_pool_release -- give it back. Not healthy: you have closed it, and its place is free. 0;
  * null: 0, too. -EPERM: it is not out. -EINVAL: not this pool's. */
 #define coro_pool_release(p, item, healthy)                                                       \
-    coro__pool_release(CORO__HEAD_OF(coro_pool, p), CORO__ITEM_OUT(p, item), (healthy),           \
+    coro__pool_release(CORO__HEAD_OF(coro_pool, p), CORO__TO_ELEMENT(p, item), (healthy),         \
                        CORO__SHAPE(p))
 
 /* coro_pool_idle -- for a reaper: 1, and *item is one that has been idle, or alive, for too long,
  * or any one if the pool is closed; end it and release it as not healthy. 0: there is none. */
 #define coro_pool_idle(co, p, item)                                                               \
-    coro__pool_idle((co), CORO__HEAD_OF(coro_pool, p), (void *)CORO__ITEM_POINTER(p, item),       \
+    coro__pool_idle((co), CORO__HEAD_OF(coro_pool, p), (void *)CORO__TO_A_POINTER(p, item),       \
                     CORO__SHAPE(p))
 
 /* coro_pool_close -- whoever waits or comes has -ESHUTDOWN. Those that are out can come back. */
@@ -957,8 +958,8 @@ enum { CORO__FIFO = 1, CORO__LIFO = 2, CORO__PRIORITY = 3 };
 static inline coro__shape coro__shape_of(size_t slots, size_t item, size_t size, size_t stride,
                                          size_t room, size_t order)
 {
-    coro__shape s = {(uint32_t)slots,  (uint32_t)item, (uint32_t)size,
-                     (uint32_t)stride, (uint32_t)room, (uint32_t)order};
+    coro__shape s = {(coro_count)slots,  (coro_count)item, (coro_count)size,
+                     (coro_count)stride, (coro_count)room, (coro_count)order};
     return s;
 }
 
@@ -973,25 +974,24 @@ template <class T> static inline T *coro__head_of(T *, void *q)
 {
     return static_cast<T *>(q);
 }
-template <class T> static inline T *coro__item_out(T *p) { return p; }
-template <class T> static inline const T *coro__item_in(const T *p) { return p; }
+template <class T> static inline T *coro__pointer(T *p) { return p; }
+template <class T> static inline const T *coro__pointer_to_put(const T *p) { return p; }
 #define CORO__HEAD_OF(type, q) coro__head_of<type>(&(q)->head, (q))
-#define CORO__ITEM_OUT(q, p) coro__item_out<__typeof__((q)->slots[0].item)>(p)
-#define CORO__ITEM_IN(q, p) coro__item_in<__typeof__((q)->slots[0].item)>(p)
-#define CORO__ITEM_POINTER(q, p) coro__item_out<__typeof__((q)->slots[0].item) *>(p)
+#define CORO__TO_ELEMENT(q, p) coro__pointer<__typeof__((q)->slots[0].item)>(p)
+#define CORO__TO_ELEMENT_PUT(q, p) coro__pointer_to_put<__typeof__((q)->slots[0].item)>(p)
+#define CORO__TO_A_POINTER(q, p) coro__pointer<__typeof__((q)->slots[0].item) *>(p)
 #else
 /* The head is the first member. No association: the argument is no pointer to such an element. */
 #define CORO__HEAD_OF(type, q) _Generic(&(q)->head, type *: (type *)(void *)(q))
-#define CORO__ITEM_OUT(q, p) _Generic((p), __typeof__((q)->slots[0].item) *: (p))
-#define CORO__ITEM_IN(q, p)                                                                       \
+#define CORO__TO_ELEMENT(q, p) _Generic((p), __typeof__((q)->slots[0].item) *: (p))
+#define CORO__TO_ELEMENT_PUT(q, p)                                                                \
     _Generic((p), __typeof__((q)->slots[0].item) *: (p),                                          \
              const __typeof__((q)->slots[0].item) *: (p))
-#define CORO__ITEM_POINTER(q, p) _Generic((p), __typeof__((q)->slots[0].item) **: (p))
+#define CORO__TO_A_POINTER(q, p) _Generic((p), __typeof__((q)->slots[0].item) **: (p))
 #endif /* defined __cplusplus */
 
 CORO_API coro_op coro__mutex_wait(coro_task *co, coro_mutex *m);
 CORO_API void coro__mutex_hand_over(coro_mutex *m);
-CORO__COLD_API int coro__mutex_not_ours(const coro_task *co, const coro_mutex *m);
 CORO_API void coro__mutex_ended(coro_note *note, coro_task *task);
 CORO_API CORO__MUST_USE coro_op coro__queue_put_slow(coro_task *co, coro_queue *q,
                                                      const void *item, coro__shape shape);
@@ -1002,9 +1002,8 @@ CORO_API CORO__MUST_USE coro_op coro__queue_get_many(coro_task *co, coro_queue *
 CORO_API CORO__MUST_USE int coro__queue_try_put(coro_queue *q, const void *item,
                                                 coro__shape shape);
 CORO_API CORO__MUST_USE int coro__queue_try_get(coro_queue *q, void *item, coro__shape shape);
-CORO_API CORO__MUST_USE int coro__queue_replace(coro_queue *q, const void *item, void *old,
-                                                coro__shape shape);
-CORO_API CORO__MUST_USE int coro__queue_peek(coro_queue *q, void *item, coro__shape shape);
+CORO_API int coro__queue_replace(coro_queue *q, const void *item, void *old, coro__shape shape);
+CORO_API int coro__queue_peek(coro_queue *q, void *item, coro__shape shape);
 CORO_API void coro__queue_close(coro_queue *q);
 CORO_API int coro__queue_done(coro_queue *q);
 CORO_API CORO__MUST_USE coro_op coro__queue_join(coro_task *co, coro_queue *q);
@@ -1051,7 +1050,7 @@ CORO__MUST_USE static inline coro_op coro_mutex_lock(coro_task *co, coro_mutex *
 static inline int coro_mutex_unlock(coro_task *co, coro_mutex *m)
 {
     if (CORO__UNLIKELY(m->owner != co))
-        return coro__mutex_not_ours(co, m);
+        return -EPERM;
     coro_note_drop(co, &m->note);
     m->owner = NULL;
     if (!coro__line_empty(&m->line))
@@ -1074,7 +1073,7 @@ static inline char *coro__slot(const void *head, coro_count i, coro__shape shape
 }
 
 /* Where an item is copied its size is a constant, or else likely one of these. */
-static inline void coro__copy(void *to, const void *from, uint32_t size)
+static inline void coro__copy(void *to, const void *from, coro_count size)
 {
     switch (size) {
     case 4:
@@ -1091,7 +1090,7 @@ static inline void coro__copy(void *to, const void *from, uint32_t size)
     }
 }
 
-static inline coro_count coro__ring_index(coro_count first, coro_count n, uint32_t room)
+static inline coro_count coro__ring_index(coro_count first, coro_count n, coro_count room)
 {
     uint32_t i = (uint32_t)first + n;
     return (coro_count)(i >= room ? i - room : i);
@@ -1163,7 +1162,7 @@ static inline void coro__line_left(coro_line *line, const coro_loop *loop, const
     line->waiting--;
 #if CORO_LINE_TIMES
     if (line->watched == who) {
-        coro_time d = coro_loop_recent(loop) - line->since;
+        coro_time d = coro_time_since(coro_loop_recent(loop), line->since);
         line->watched = NULL;
         if (d > line->longest)
             line->longest = d;
@@ -1193,10 +1192,15 @@ static inline void coro__line_leave(coro_line *line, coro_task *task)
 
 /* Everything here is one loop's: what another's task waits for could be completed by a thread that
  * has no right to. */
+static inline bool coro__foreign(const coro_task *holder, const coro_task *co)
+{
+    return holder && coro_loop_of(holder) != coro_loop_of(co);
+}
+
 static inline bool coro__line_foreign(const coro_line *line, const coro_task *co)
 {
     coro_waiter w;
-    return coro_line_first(line, &w) && coro_loop_of(coro__waiter_task(w)) != coro_loop_of(co);
+    return coro_line_first(line, &w) && coro__foreign(coro__waiter_task(w), co);
 }
 
 CORO_API coro_op coro_line_wait(coro_task *co, coro_line *line, const coro_ops *ops, intptr_t word)
@@ -1380,6 +1384,8 @@ CORO_API coro_op coro_once_enter(coro_task *co, coro_once *o)
         return coro_refuse(co);
     if (o->owner == co)
         return coro_done(co, -EDEADLK);
+    if (coro__foreign(o->owner, co))
+        return coro_done(co, -EPERM);
     if (o->owner)
         return coro_line_wait(co, &o->line, &ops, 0);
     if (o->done)
@@ -1419,13 +1425,8 @@ static inline const coro_ops *coro__mutex_ops(void)
 
 CORO_API coro_op coro__mutex_wait(coro_task *co, coro_mutex *m)
 {
-    if (m->dead)
-        return coro_done(co, -EOWNERDEAD);
-    if (m->owner == co)
-        return coro_done(co, -EDEADLK);
-    if (coro_loop_of(m->owner) != coro_loop_of(co))
-        return coro_done(co, -EPERM);
-    return coro_line_wait(co, &m->line, coro__mutex_ops(), 0);
+    int rc = coro_mutex_try_lock(co, m);
+    return rc == -EAGAIN ? coro_line_wait(co, &m->line, coro__mutex_ops(), 0) : coro_done(co, rc);
 }
 
 CORO_API int coro_mutex_try_lock(coro_task *co, coro_mutex *m)
@@ -1433,7 +1434,7 @@ CORO_API int coro_mutex_try_lock(coro_task *co, coro_mutex *m)
     if (m->dead)
         return -EOWNERDEAD;
     if (m->owner)
-        return m->owner == co ? -EDEADLK : -EAGAIN;
+        return m->owner == co ? -EDEADLK : coro__foreign(m->owner, co) ? -EPERM : -EAGAIN;
     coro__mutex_take(co, m);
     return 0;
 }
@@ -1445,19 +1446,6 @@ CORO_API void coro__mutex_hand_over(coro_mutex *m)
         coro__mutex_take(coro__waiter_task(w), m);
         coro_line_end(&m->line, w, w.task && coro_word(w.task) < 0 ? coro_word(w.task) : 0);
     }
-}
-
-CORO__COLD_API int coro__mutex_not_ours(const coro_task *co, const coro_mutex *m)
-{
-#if CORO_DEBUG
-    if (m->owner) {
-        coro_report(co, " unlocks a mutex that is not its own");
-        coro_report(m->owner, " holds it");
-    }
-#else
-    (void)co, (void)m;
-#endif /* CORO_DEBUG */
-    return -EPERM;
 }
 
 CORO_API void coro__mutex_ended(coro_note *note, coro_task *task)
@@ -1513,9 +1501,11 @@ CORO_API coro_op coro_cond_wait(coro_task *co, coro_cond *c, coro_mutex *m)
 {
     static const coro_ops ops = {CORO__T("condition"), coro__cond_abort, NULL};
     if (m->owner != co)
-        return coro_done(co, coro__mutex_not_ours(co, m));
+        return coro_done(co, -EPERM);
     if (coro_cancelled(co))
         return coro_refuse(co);
+    if (coro__line_foreign(&c->line, co))
+        return coro_done(co, -EPERM);
     if (c->line.tasks.head && c->mutex != m)
         return coro_done(co, -EINVAL);
     c->mutex = m;
@@ -1526,7 +1516,7 @@ CORO_API coro_op coro_cond_wait(coro_task *co, coro_cond *c, coro_mutex *m)
 static inline int coro__cond_wake(coro_cond *c, int n)
 {
     int i = 0;
-    if (c->line.tasks.head && !c->mutex->owner)
+    if (c->line.tasks.head && (!c->mutex->owner || coro__line_foreign(&c->line, c->mutex->owner)))
         return -EPERM;
     for (; i < n && c->line.tasks.head; i++)
         coro__cond_go_back(c, c->line.tasks.head, 1);
@@ -1560,6 +1550,9 @@ static inline void coro__rwlock_ended(coro_note *note, coro_task *task)
 {
     coro_rwlock *l = CORO__AROUND(coro_rwlock, note, note);
     (void)task;
+#if CORO_DEBUG
+    coro_report(task, " has ended without unlocking a rwlock");
+#endif /* CORO_DEBUG */
     l->writer = NULL;
     l->dead = true;
     coro__line_end_all(&l->line, -EOWNERDEAD);
@@ -1599,6 +1592,8 @@ static inline int coro__rwlock_try(coro_task *co, coro_rwlock *l, bool write)
         return -EOWNERDEAD;
     if (l->writer == co)
         return -EDEADLK;
+    if (coro__foreign(l->writer, co))
+        return -EPERM;
     if (!coro__line_empty(&l->line) || !coro__rwlock_room(l, write))
         return -EAGAIN;
     coro__rwlock_take(l, co, write);
@@ -1750,7 +1745,7 @@ CORO_API int coro_sem_release_n(coro_sem *s, int n)
     int top = s->bounded ? s->bound : INT_MAX;
     if (n < 1)
         return -EINVAL;
-    if (n > top || s->value > top - n)
+    if (s->value > top - n)
         return -EOVERFLOW;
     s->value += n;
     coro__sem_grant(s);
@@ -1807,6 +1802,8 @@ CORO_API coro_op coro_barrier_wait(coro_task *co, coro_barrier *b)
         return coro_done(co, -EINVAL);
     if (b->broken)
         return coro_done(co, -ECONNABORTED);
+    if (coro__line_foreign(&b->line, co))
+        return coro_done(co, -EPERM);
     if (++b->arrived < b->parties)
         return coro_line_wait(co, &b->line, &ops, 0);
     for (i = 0; coro_line_first(&b->line, &w); i++)
@@ -1842,8 +1839,8 @@ CORO_API int coro_barrier_fini(coro_barrier *b)
  */
 static inline uint64_t coro__priority_of(const void *item, coro__shape shape)
 {
-    uint32_t code = shape.order - CORO__PRIORITY;
-    uint32_t size = code / 2 % 16;
+    coro_count code = (coro_count)(shape.order - CORO__PRIORITY);
+    uint8_t size = (uint8_t)(code / 2 % 16);
     const char *at = (const char *)item + code / 32;
     uint64_t v = 0, sign = (uint64_t)1 << (size * 8 - 1);
     uint8_t v8;
@@ -1896,7 +1893,7 @@ static inline void coro__heap_put(coro_queue *q, const void *item, coro__shape s
         i = up;
     }
     coro__copy(coro__slot(q, i, shape) + shape.item, item, shape.size);
-    *coro__number_of(q, i, shape) = q->order++;
+    *coro__number_of(q, i, shape) = q->first++;
 }
 
 /* The first has been taken: the last fills the gap, from the top down. */
@@ -1928,7 +1925,9 @@ static inline void coro__queue_insert(coro_queue *q, const void *item, coro__sha
 /* Where the next item is. */
 static inline char *coro__queue_next(const coro_queue *q, coro__shape shape)
 {
-    coro_count at = shape.order == CORO__LIFO ? (coro_count)(q->depth - 1) : q->first;
+    coro_count at = shape.order == CORO__FIFO ? q->first : 0;
+    if (shape.order == CORO__LIFO)
+        at = (coro_count)(q->depth - 1);
     return coro__slot(q, at, shape) + shape.item;
 }
 
@@ -2007,6 +2006,8 @@ CORO_API coro_op coro__queue_put_slow(coro_task *co, coro_queue *q, const void *
         return coro_local();
     if (q->closed)
         return coro_done(co, -EPIPE);
+    if (coro__line_foreign(&q->getters, co))
+        return coro_done(co, -EPERM);
     if (coro__queue_give(q, item, shape))
         return coro_done(co, 0);
     return coro_line_wait(co, &q->putters, &ops, (intptr_t)item);
@@ -2019,6 +2020,8 @@ CORO_API coro_op coro__queue_get_slow(coro_task *co, coro_queue *q, void *item, 
         return coro_refuse(co);
     if (coro_is_local(co, item))
         return coro_local();
+    if (coro__line_foreign(&q->putters, co))
+        return coro_done(co, -EPERM);
     if (coro__queue_take(q, item, shape))
         return coro_done(co, 1);
     if (q->closed)
@@ -2032,7 +2035,7 @@ CORO_API coro_op coro__queue_get_many(coro_task *co, coro_queue *q, void *items,
     coro_count i = 0;
     if (!n && !coro_cancelled(co))
         return coro_done(co, 0);
-    if (!coro_cancelled(co) && !coro_is_local(co, items))
+    if (!coro_cancelled(co) && !coro_is_local(co, items) && !coro__line_foreign(&q->putters, co))
         while (i < n && coro__queue_take(q, (char *)items + (size_t)i * shape.size, shape))
             i++;
     return i ? coro_done(co, (intptr_t)i) : coro__queue_get_slow(co, q, items, shape);
@@ -2040,15 +2043,14 @@ CORO_API coro_op coro__queue_get_many(coro_task *co, coro_queue *q, void *items,
 
 CORO_API int coro__queue_replace(coro_queue *q, const void *item, void *old, coro__shape shape)
 {
-    int rc = 0;
     if (q->closed)
         return -EPIPE;
     if (q->depth && q->depth == shape.room) {
-        (void)coro__queue_take(q, old, shape);
-        q->unfinished--;
-        rc = 1;
+        coro__queue_remove(q, old, shape); /* those who wait to put have no more room than before */
+        coro__queue_insert(q, item, shape);
+        return 1;
     }
-    return coro__queue_give(q, item, shape) ? rc : -EAGAIN;
+    return coro__queue_give(q, item, shape) ? 0 : -EAGAIN;
 }
 
 CORO_API int coro__queue_peek(coro_queue *q, void *item, coro__shape shape)
@@ -2112,14 +2114,20 @@ CORO_API int coro__ring_get(coro_ring *r, void *item, coro__shape shape)
     coro_irq_count at = r->got;
     if (at == CORO__LOAD(&r->put))
         return 0;
+    __asm__ volatile("" : : : "memory"); /* chips: the item is read after `put`, before `got` */
     coro__copy(item, coro__slot(r, (coro_count)(at & (shape.room - 1)), shape), shape.size);
+    __asm__ volatile("" : : : "memory");
     CORO__STORE(&r->got, (coro_irq_count)(at + 1));
     return 1;
 }
 
 CORO_API coro_op coro__ring_wait(coro_task *co, coro_ring *r)
 {
-    if (r->got != CORO__LOAD(&r->put) && !coro_cancelled(co))
+    if (coro_cancelled(co))
+        return coro_refuse(co);
+    if (!r->bell.waiter) /* of items that have been got, nothing is to be heard any more */
+        CORO__STORE(&r->bell.seen, CORO__LOAD(&r->bell.raised));
+    if (r->got != CORO__LOAD(&r->put))
         return coro_done(co, 1);
     return coro_irq_wait(co, &r->bell);
 }
@@ -2343,6 +2351,7 @@ static inline bool coro__case_attempt_topic(coro_case *c, coro_task *co)
 {
     coro_sub *sub = (coro_sub *)c->word;
     (void)co;
+    sub->item = c->item; /* it may have waited elsewhere meanwhile */
     return coro__topic_take((coro_topic *)c->object, sub, sub->item, c->shape, &c->rc);
 }
 
@@ -2358,7 +2367,7 @@ CORO_API void coro__case_topic(coro_case *c, coro_topic *t, coro_sub *sub, void 
                                       coro__case_line_topic};
     coro__case_set(c, &ops, t, (intptr_t)sub);
     c->shape = shape;
-    sub->item = item;
+    c->item = item;
 }
 
 static inline coro_abort coro__select_abort(coro_task *task, coro_waitq *queue)
@@ -2404,11 +2413,16 @@ CORO_API coro_op coro_select(coro_task *co, coro_case *cases, int n)
     return coro__select(co, cases, n, 0);
 }
 
-static inline uint32_t coro__random_step(uint32_t *seed)
+/* A random number less than n, n >= 1: the product makes the first ones of small seeds large. */
+static inline uint64_t coro__random_below(uint32_t *seed, uint64_t n)
 {
+    uint32_t r;
+    *seed += !*seed;
     *seed ^= *seed << 13;
     *seed ^= *seed >> 17;
-    return *seed ^= *seed << 5;
+    *seed ^= *seed << 5;
+    r = *seed * 0x9e3779b1u;
+    return (n >> 32) * r + (((n & 0xffffffffu) * r) >> 32);
 }
 
 CORO_API coro_op coro_select_random(coro_task *co, coro_case *cases, int n, uint32_t *seed)
@@ -2417,7 +2431,7 @@ CORO_API coro_op coro_select_random(coro_task *co, coro_case *cases, int n, uint
         return coro_refuse(co);
     if (coro_is_local(co, cases))
         return coro_local();
-    return coro__select(co, cases, n, n > 0 ? (int)(coro__random_step(seed) % (unsigned)n) : 0);
+    return coro__select(co, cases, n, n > 0 ? (int)coro__random_below(seed, (unsigned)n) : 0);
 }
 
 /* --- retry ------------------------------------------------------------------------------------ */
@@ -2459,9 +2473,7 @@ static inline coro_time coro__backoff_time(coro_backoff *b, coro_time now)
         return d;
     if (!b->seed)
         b->seed = (uint32_t)(uintptr_t)b ^ (uint32_t)now ^ (uint32_t)(now >> 16 >> 16);
-    b->seed += !b->seed;
-    (void)coro__random_step(&b->seed);
-    return (coro_time)(((uint64_t)d >> 32) * b->seed + (((uint64_t)(uint32_t)d * b->seed) >> 32));
+    return (coro_time)coro__random_below(&b->seed, (uint64_t)d);
 }
 
 CORO_API coro_op coro_backoff_wait(coro_task *co, coro_backoff *b, int rc)
@@ -2481,7 +2493,7 @@ CORO_API coro_op coro_backoff_wait(coro_task *co, coro_backoff *b, int rc)
         return coro_done(co, rc);
     now = coro_now(co);
     d = coro__backoff_time(b, now);
-    b->until = now + d;
+    b->until = coro_time_after(now, d);
     if (coro_deadline(co) != CORO_FOREVER && coro_time_before(coro_deadline(co), b->until))
         return coro_done(co, rc);
     b->waited += d;
@@ -2496,19 +2508,27 @@ CORO_API coro_op coro_backoff_wait(coro_task *co, coro_backoff *b, int rc)
  */
 static inline coro_time coro__rate_cost(const coro_rate *r, uint32_t n)
 {
-    return (coro_time)((CORO_TICKS_PER_S + (int64_t)r->rate - 1) / (int64_t)r->rate * (int64_t)n);
+    return (coro_time)(((uint32_t)CORO_TICKS_PER_S - 1) / r->rate + 1) * (coro_time)n;
 }
 
 static inline bool coro__rate_try(coro_rate *r, uint32_t n, coro_time now)
 {
     coro_time full = coro__rate_cost(r, r->burst ? r->burst : 1);
-    if (!r->begun || now - r->empty > full)
-        r->empty = now - full;
+    coro_time since = coro_time_since(now, r->empty);
+    if (!r->begun || since < 0 || since > full) /* less than 0: ticks of 32 bits have wrapped */
+        r->empty = coro_time_since(now, full);
     r->begun = true;
-    if (now - r->empty < coro__rate_cost(r, n))
+    if (coro_time_since(now, r->empty) < coro__rate_cost(r, n))
         return false;
-    r->empty += coro__rate_cost(r, n);
+    r->empty = coro_time_after(r->empty, coro__rate_cost(r, n));
     return true;
+}
+
+/* When there will be enough for the one who is first. */
+static inline void coro__rate_alarm(const coro_rate *r, coro_task *task)
+{
+    coro_time cost = coro__rate_cost(r, (uint32_t)coro_word(task));
+    coro_alarm(task, coro_time_after(r->empty, cost));
 }
 
 static inline void coro__rate_grant(coro_rate *r, coro_time now)
@@ -2516,7 +2536,7 @@ static inline void coro__rate_grant(coro_rate *r, coro_time now)
     coro_waiter w;
     while (coro_line_first(&r->line, &w)) {
         if (!coro__rate_try(r, (uint32_t)coro_word(w.task), now)) {
-            coro_alarm(w.task, r->empty + coro__rate_cost(r, (uint32_t)coro_word(w.task)));
+            coro__rate_alarm(r, w.task);
             break;
         }
         coro_line_end(&r->line, w, 0);
@@ -2539,7 +2559,7 @@ static inline coro_abort coro__rate_abort(coro_task *task, coro_waitq *queue)
     coro_rate *r = coro__rate_of(queue);
     coro_time now = coro_loop_now(coro_loop_of(task));
     if (coro_cancelled(task) || queue->head != task ||
-        now - r->empty < coro__rate_cost(r, (uint32_t)coro_word(task)))
+        coro_time_since(now, r->empty) < coro__rate_cost(r, (uint32_t)coro_word(task)))
         return coro_line_abort(task, queue);
     coro__rate_grant(r, now);
     return CORO_ABORT_LATER;
@@ -2569,7 +2589,7 @@ CORO_API coro_op coro_rate_take(coro_task *co, coro_rate *r, uint32_t n)
         return coro_done(co, rc);
     op = coro_line_wait(co, &r->line, &ops, (intptr_t)n);
     if (r->line.tasks.head == co)
-        coro_alarm(co, r->empty + coro__rate_cost(r, n));
+        coro__rate_alarm(r, co);
     return op;
 }
 
@@ -2578,12 +2598,19 @@ CORO_API int coro_rate_fini(coro_rate *r)
     return coro__in_use(&r->line, NULL, false);
 }
 
+/* Has it been so long? What ticks of 32 bits cannot say any more was. */
+static inline bool coro__elapsed(coro_time now, coro_time then, coro_time d)
+{
+    coro_time since = coro_time_since(now, then);
+    return since < 0 || since >= d;
+}
+
 /* --- circuit breaker -------------------------------------------------------------------------- */
 
 CORO_API coro_breaker_is coro_breaker_state(coro_task *co, const coro_breaker *b)
 {
     coro_time cooling = b->cooling > 0 ? b->cooling : CORO_S(30);
-    return b->state == CORO_BREAKER_OPEN && coro_now(co) - b->opened >= cooling
+    return b->state == CORO_BREAKER_OPEN && coro__elapsed(coro_now(co), b->opened, cooling)
                ? CORO_BREAKER_HALF_OPEN
                : b->state;
 }
@@ -2658,8 +2685,8 @@ static inline coro_time coro__pool_now(const coro_pool *p)
 static inline bool coro__pool_expired(const coro_pool *p, const coro__pool_slot *slot,
                                       coro_time now)
 {
-    return (p->idle_limit && now - slot->since >= p->idle_limit) ||
-           (p->age_limit && now - slot->born >= p->age_limit);
+    return (p->idle_limit && coro__elapsed(now, slot->since, p->idle_limit)) ||
+           (p->age_limit && coro__elapsed(now, slot->born, p->age_limit));
 }
 
 /* The idle slot to take, + 1: the newest one that is not expired; or, for the reaper, the oldest

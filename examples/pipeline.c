@@ -1,5 +1,5 @@
-/* pipeline.c -- three stages with queues of two between them: the slowest sets the pace, and closing
- * the first queue ends them all, one after the other. */
+/* pipeline.c -- three stages with queues of two between them: the slowest sets the pace, and
+ * closing the first queue ends them all, one after the other. */
 #include "coro_sync.h"
 #include <stdio.h>
 

@@ -1,5 +1,5 @@
-/* select.c -- wait for the first of several things: a job, an urgent one, or the order to quit; with
- * a timeout around it all. */
+/* select.c -- wait for the first of several things: a job, an urgent one, or the order to quit;
+ * with a timeout around it all. */
 #include "coro_sync.h"
 #include <stdio.h>
 

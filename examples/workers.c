@@ -1,4 +1,4 @@
-/* workers.c -- a pool of three workers on a queue: ten jobs, done in any order, all accounted for. */
+/* workers.c -- three workers on a queue: ten jobs, done in any order, all accounted for. */
 #include "coro_sync.h"
 #include <stdio.h>
 
