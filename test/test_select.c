@@ -72,18 +72,10 @@ static bool letterbox_attempt(coro_case *c, coro_task *co)
     return letterbox_try((letterbox *)c->object, (int *)c->word);
 }
 
-static coro_line *letterbox_line(coro_case *c)
-{
-    return &((letterbox *)c->object)->line;
-}
-
 /* A case: the letter. */
 static void letterbox_case(coro_case *c, letterbox *box, int *letter)
 {
-    static const coro_case_ops ops = {"letterbox", letterbox_attempt, letterbox_line};
-    c->ops = &ops;
-    c->object = box;
-    c->word = (intptr_t)letter;
+    coro_case_fill(c, letterbox_attempt, &box->line, box, (intptr_t)letter);
 }
 
 /* ---- the stage ------------------------------------------------------------------------------- */
@@ -1522,7 +1514,7 @@ SCENE_WITH(fan_in, int items[2], sum, next[3];)
     coro_spawn(&my->g, closer);
     coro_case_get(&my->sel[0], &queue, &my->items[0]);
     coro_case_get(&my->sel[1], &hand, &my->items[1]);
-    while (my->sel[0].ops || my->sel[1].ops) {
+    while (my->sel[0].attempt || my->sel[1].attempt) {
         CORO_TRY(my->i, coro_select(co, my->sel, 2));
         if (my->sel[my->i].rc) {
             int item = my->items[my->i];
