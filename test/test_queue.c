@@ -1132,22 +1132,26 @@ TEST(a_local_variable_as_an_item_traps_at_once)
 
 /* ---- priorities ------------------------------------------------------------------------------ */
 
-/* Each value twice: a before b. Once with the member in front, once behind others. */
+/* Each value twice: tag 0 before tag 1. Once with the member in front, once behind others. */
 #define PRIORITY_TEST(sentence, type, ...)                                              \
+    struct sentence##_first { type p; int tag; };                                       \
+    struct sentence##_behind { char pad[3]; type p; int tag; };                         \
     TEST(sentence)                                                                      \
     {                                                                                   \
-        struct first { type p; int tag; } got, item;                                    \
-        struct behind { char pad[3]; type p; int tag; } got2, item2;                    \
-        static CORO_PRIORITY_QUEUE(struct first, 10, p) q;                              \
-        static CORO_PRIORITY_QUEUE(struct behind, 10, p) q2;                            \
-        const type sorted[5] = {__VA_ARGS__};                                           \
-        PRIORITY_PUT(type, q, item);                                                    \
-        PRIORITY_PUT(type, q2, item2);                                                  \
-        PRIORITY_GET(q, got);                                                           \
-        PRIORITY_GET(q2, got2);                                                         \
+        static const type sorted[5] = {__VA_ARGS__};                                    \
+        PRIORITY_CHECK(struct sentence##_first);                                        \
+        PRIORITY_CHECK(struct sentence##_behind);                                       \
     }
 
-#define PRIORITY_PUT(type, q, item)                                                     \
+#define PRIORITY_CHECK(item_type)                                                       \
+    do {                                                                                \
+        static CORO_PRIORITY_QUEUE(item_type, 10, p) q;                                 \
+        item_type item;                                                                 \
+        PRIORITY_PUT(item);                                                             \
+        PRIORITY_GET(item);                                                             \
+    } while (0)
+
+#define PRIORITY_PUT(item)                                                              \
     memset(&item, 0, sizeof item);                                                      \
     for (int i = 0; i < 10; i++) {                                                      \
         item.p = sorted[(i * 3 + 1) % 5];                                               \
@@ -1156,7 +1160,7 @@ TEST(a_local_variable_as_an_item_traps_at_once)
     }                                                                                   \
     CHECK_EQ(coro_queue_try_put(&q, &item), -EAGAIN)
 
-#define PRIORITY_GET(q, got)                                                            \
+#define PRIORITY_GET(got)                                                               \
     for (int i = 0; i < 10; i++) {                                                      \
         CHECK_EQ(coro_queue_peek(&q, &got), 1);                                         \
         CHECK(got.p == sorted[i / 2] && got.tag == i % 2);                              \
@@ -1417,8 +1421,10 @@ TEST(a_priority_queue_does_what_a_sorted_array_does)
 enum { SLOTS = 8, ROUNDS = 24 };
 
 /* What each task should be doing, or have got. */
+enum doing { FREE, PUTS, GETS, ENDED };
+
 struct slot {
-    enum { FREE, PUTS, GETS, ENDED } state;
+    enum doing state;
     int rc, item; /* once it has ended */
 };
 

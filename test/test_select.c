@@ -258,7 +258,7 @@ CORO(chooser)
     else
         CORO_AWAIT(my->i, coro_within(co, my->limit, coro_select(co, my->c, my->n)));
     for (int k = 0; k < my->n; k++)
-        CHECK(!my->c[k].line);
+        CHECK(!my->c[k].next);
     if (my->i < 0) {
         tell(my->name, "", my->i, 0, 0);
     } else {

@@ -580,7 +580,8 @@ TEST(a_ring_gives_items_in_order_and_refuses_what_it_has_no_room_for)
 
 TEST(a_ring_works_when_its_counters_wrap)
 {
-    ring.head.put = ring.head.got = (coro_irq_count)-5;
+    ring.head.put = (coro_irq_count)-5;
+    ring.head.got = (coro_irq_count)-5;
     for (int round = 0; round < 4; round++) {
         for (int i = 0; i < 9; i++)
             CHECK_EQ(coro_ring_put(&ring, &i), i < 8 ? 0 : -EAGAIN);

@@ -2,8 +2,8 @@
 # usage: run.sh
 # Builds test/chip/chip_test.c and sync_test.c for a Cortex-M0 and runs them under QEMU, in several
 # configurations: inline and shared, 64-bit time and 32-bit ticks, and with the compile-time options
-# that change the code. Prints what failed, the sizes, and ends with `N passed, M failed`. O=folder; STRICT=1: a
-# missing tool is a failure; WERROR=: warnings do not stop the build.
+# that change the code. Prints what failed, the sizes, and ends with `N passed, M failed`. O=folder;
+# STRICT=1: a missing tool is a failure; WERROR=: warnings do not stop the build.
 cd "$(dirname "$0")/../../.." || exit 1
 O=${O:-build/chip/cortexm}
 WERROR=${WERROR--Werror}
@@ -90,7 +90,8 @@ try sync-debug-64 sync_test -O1 -DCORO_DEBUG=1
 try sync-times-32 sync_test -O2 $t32 -DCORO_LINE_TIMES=1
 
 # A park that does not mask interrupts around its look loses a ring: the sweep must get stuck on it.
-if build "$O/naive.elf" chip_test -DBOARD_NAIVE=1 && run "$O/naive.elf" 2 > "$O/naive.log"; [ $? = 124 ]; then
+if build "$O/naive.elf" chip_test -DBOARD_NAIVE=1 &&
+    run "$O/naive.elf" 2 > "$O/naive.log"; [ $? = 124 ]; then
     passed=$((passed + 1))
 else
     echo "naive: FAIL a_lost_ring_is_noticed"
