@@ -694,6 +694,14 @@ TEST(once_in_use_cannot_be_ended_and_says_by_whom_it_is_used)
 #endif /* CORO_DEBUG */
 }
 
+/* S08 */
+TEST(once_without_anybody_waiting_is_in_use_while_a_task_is_at_it)
+{
+    may_report = true;
+    PLAY("a0:oncefini a0:enter=1 a0:oncefini=EBUSY a0:leave a0:oncefini",
+         "oncefini enter oncefini leave oncefini");
+}
+
 /* ---- all together, hurt everywhere ----------------------------------------------------------- */
 
 /* A service that is loaded once, by whoever asks first, answers a promise and opens at an event. */

@@ -566,6 +566,20 @@ TEST(mutex_is_handed_to_a_select_in_its_turn)
          "select<3");
 }
 
+/* S01: also when the task before a select has gone, or gives up */
+TEST(mutex_goes_to_tasks_and_selects_in_the_order_in_which_they_came)
+{
+    PLAY("a0:lock d2:lock=ETIMEDOUT a5:unlock b5:lock b5:unlock c5:select c5:unlock e5:select "
+         "e5:unlock f5:lock f5:unlock g5:select g5:unlock",
+         "lock sleep:5 unlock",
+         "lock unlock",
+         "select unlock",
+         "lock<2",
+         "select unlock",
+         "lock unlock",
+         "select unlock");
+}
+
 TEST(select_that_waits_for_a_dead_owners_mutex_is_told)
 {
     may_report = true;
@@ -712,6 +726,18 @@ TEST(condition_wakes_in_order_and_behind_those_who_want_the_mutex_already)
          "lock wait unlock",
          "lock sleep:5 signal ?parked unlock",
          "sleep:1 lock sleep:1 broadcast unlock");
+}
+
+/* S33 */
+TEST(condition_broadcast_wakes_all_however_many)
+{
+    PLAY("a0:lock b0:lock c0:lock d0:lock e1:lock e1:broadcast=4 e1:?waiting=4 e1:broadcast "
+         "e1:unlock a1:wait a1:unlock b1:wait b1:unlock c1:wait c1:unlock d1:wait d1:unlock",
+         "lock wait unlock",
+         "lock wait unlock",
+         "lock wait unlock",
+         "lock wait unlock",
+         "sleep:1 lock broadcast ?waiting broadcast unlock");
 }
 
 /* S34 */

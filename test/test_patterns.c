@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- the stage -------------------------------------------------------------------------------- */
+/* ---- the stage ------------------------------------------------------------------------------- */
 
 static char trace[4096];  /* what has happened, in order */
 static char report[1024]; /* what the loop has said */
@@ -114,7 +114,7 @@ static int ended(int rc)
         CHECK_EQ(my->rc, want);                                                                   \
     } while (0)
 
-/* ---- retry ------------------------------------------------------------------------------------ */
+/* ---- retry ----------------------------------------------------------------------------------- */
 
 SCENE(exact_waits)
 {
@@ -260,6 +260,28 @@ TEST(backoff_does_not_wait_for_a_try_after_the_deadline)
     CHECK_EQ(RUN(in_time), 0);
 }
 
+SCENE(just_in_time)
+{
+    BEGIN();
+    my->b.exact = true;
+    my->b.base = CORO_MS(30);
+    coro_timeout_open(co, &my->limit, CORO_MS(30));
+    EXPECT(coro_backoff_wait(co, &my->b, -EAGAIN), -EAGAIN); /* a try at 30 would be refused */
+    CHECK_EQ(coro_now(co), 0);
+    CHECK_EQ(coro_scope_close(co, &my->limit, 0), 0);
+    coro_timeout_open(co, &my->limit, CORO_MS(60) + 1);
+    EXPECT(coro_backoff_wait(co, &my->b, -EAGAIN), 1);
+    CHECK_EQ(coro_now(co), CORO_MS(60));
+    CHECK_EQ(coro_scope_close(co, &my->limit, 0), 0);
+    END();
+}
+
+/* D11: at its deadline a scope is expired. */
+TEST(backoff_does_not_wait_for_a_try_at_the_deadline)
+{
+    CHECK_EQ(RUN(just_in_time), 0);
+}
+
 struct retrier {
     CORO_FRAME;
     char name;
@@ -338,7 +360,7 @@ TEST(backoff_without_a_cap_saturates)
     CHECK_EQ(RUN(endless), 0);
 }
 
-/* ---- its jitter ------------------------------------------------------------------------------- */
+/* ---- its jitter ------------------------------------------------------------------------------ */
 
 enum { BUCKETS = 16, WAITS = 4096 };
 
@@ -462,7 +484,7 @@ TEST(backoff_finds_a_seed_of_its_own)
     CHECK_EQ(RUN(own_seed), 0);
 }
 
-/* ---- rate limit ------------------------------------------------------------------------------- */
+/* ---- rate limit ------------------------------------------------------------------------------ */
 
 static coro_rate rate;
 
@@ -713,6 +735,25 @@ TEST(rate_within_a_limit_takes_nothing_when_that_is_over)
     CHECK_EQ(RUN(taken_within), 0);
 }
 
+SCENE(little_behind_much)
+{
+    BEGIN();
+    rate.rate = 10;
+    rate.burst = 5;
+    EXPECT(coro_rate_take(co, &rate, 5), 0);
+    TAKE('a', 5);
+    TAKE('b', 1, .within = CORO_MS(250)); /* there would be two by then */
+    TAKE('c', 1);
+    SLEEP(CORO_S(1));
+    CHECK_TRACE("b:timedout@250 a:0@500 c:0@600");
+    END();
+}
+
+TEST(rate_within_a_limit_does_not_overtake_when_that_is_over)
+{
+    CHECK_EQ(RUN(little_behind_much), 0);
+}
+
 static coro_loop here, there;
 
 /* Until nobody can go on. */
@@ -757,7 +798,7 @@ TEST(rate_where_a_task_of_another_loop_waits_gives_eperm)
     end_loops();
 }
 
-/* ---- circuit breaker -------------------------------------------------------------------------- */
+/* ---- circuit breaker ------------------------------------------------------------------------- */
 
 static coro_breaker breaker;
 
@@ -770,7 +811,7 @@ static void calls(coro_task *co, int n, int rc)
     }
 }
 
-#define IS(what)                                                                                      do {                                                                                                  CHECK_EQ(coro_breaker_state(co, &breaker), CORO_BREAKER_##what);                              } while (0)
+#define IS(what) CHECK_EQ(coro_breaker_state(co, &breaker), CORO_BREAKER_##what)
 
 SCENE(all_transitions)
 {
@@ -1003,7 +1044,7 @@ TEST(breaker_protects_a_service_that_is_down)
     CHECK_EQ(RUN(service), 0);
 }
 
-/* ---- resource pool ---------------------------------------------------------------------------- */
+/* ---- resource pool --------------------------------------------------------------------------- */
 
 struct conn {
     int serial; /* given when it is connected */
@@ -1152,6 +1193,26 @@ SCENE(limited)
 TEST(pool_has_a_limit_below_its_room)
 {
     CHECK_EQ(RUN(limited), 0);
+}
+
+SCENE(lowered)
+{
+    BEGIN();
+    pool.head.limit = 2;
+    USE('a', CORO_MS(10), .breaks = true);
+    USE('b', CORO_MS(20), .breaks = true);
+    USE('c', CORO_MS(5));
+    SLEEP(CORO_MS(5));
+    pool.head.limit = 1;
+    SLEEP(CORO_MS(50)); /* at 10 there is one less, but not yet room for one more */
+    CHECK_TRACE("a:1@0 a#1 b:1@0 b#2 c:1@20 c#3");
+    end_pool(co);
+    END();
+}
+
+TEST(pool_whose_limit_was_lowered_lets_the_next_wait_for_it)
+{
+    CHECK_EQ(RUN(lowered), 0);
 }
 
 SCENE(broken)

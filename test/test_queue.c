@@ -1041,6 +1041,22 @@ static void check_filled(const unsigned char *item, size_t size, int seed)
     CHECK_EQ(item[size], 0xee);
 }
 
+TEST(a_queue_goes_round_in_its_own_slots)
+{
+    static struct {
+        CORO_QUEUE(int, 3) q;
+        int behind;
+    } it;
+    int item = 7;
+    for (int i = 0; i < 9; i++) {
+        CHECK_EQ(coro_queue_try_put(&it.q, &item), 0);
+        if (i > 1)
+            CHECK_EQ(coro_queue_try_get(&it.q, &item), 1);
+        CHECK(it.q.head.first < 3);
+    }
+    CHECK_EQ(it.behind, 0);
+}
+
 struct carrier {
     CORO_FRAME;
     int s, i, got;

@@ -741,7 +741,7 @@ static void start_thread(pthread_t *thread, void *(*body)(void *))
 
 enum { BURST = 100000, ROUNDS = 1000 };
 
-static CORO_RING(int, 64) burst;
+static CORO_RING(int, 256) burst;
 static coro_irq_count refused;
 
 static void *put_burst(void *arg)
