@@ -124,10 +124,14 @@
  *   coro_suspend coro_done coro_refuse coro_complete coro_word  no  -  -  t
  *   coro_waitq_next coro_is_local coro_local      no     no   no   t
  *   CORO_S CORO_MS CORO_US coro_time_before       -      -    -    t
- *   CORO_ASSERT CORO_MEMCPY CORO_TRAP             yours to replace
+ *   CORO_TRAP                                     yours to replace
  */
 #if !defined CORO_H
 #define CORO_H
+
+#if !defined __GNUC__
+#error "coro.h: gcc or clang is needed: statement expressions, __COUNTER__, __atomic_load_n"
+#endif /* !defined __GNUC__ */
 
 /* Strict ISO modes (-std=c11) hide clock_gettime and pselect, which the hosted loop needs. */
 #if defined __STRICT_ANSI__ && !defined _DEFAULT_SOURCE && !defined _GNU_SOURCE && \
@@ -155,11 +159,11 @@
 
 /* 1: an operating system with POSIX clocks and pselect; 0: bare metal, you give a driver. */
 #ifndef CORO_HOSTED
-#if (defined __unix__ || defined __APPLE__) && __STDC_HOSTED__ && !defined __AVR__
+#if (defined __unix__ || defined __APPLE__) && __STDC_HOSTED__
 #define CORO_HOSTED 1
 #else
 #define CORO_HOSTED 0
-#endif /* (defined __unix__ || defined __APPLE__) && ... */
+#endif /* (defined __unix__ || defined __APPLE__) && __STDC_HOSTED__ */
 #endif /* !CORO_HOSTED */
 #if CORO_HOSTED
 #define CORO__DEFAULT(hosted, bare) hosted
@@ -258,34 +262,13 @@
 #define CORO_STEPS 256
 #endif /* !CORO_STEPS */
 
-/* Yours to replace, too: CORO_TRAP(file, line, name, text), which says why the program ends;
- * CORO_ASSERT(x); CORO_MEMCPY(to, from, n). */
-#ifndef CORO_ASSERT
-#if CORO_DEBUG && CORO_HOSTED
-#include <assert.h>
-#define CORO_ASSERT(x) assert(x)
-#else
-#define CORO_ASSERT(x) ((void)0)
-#endif /* CORO_DEBUG && CORO_HOSTED */
-#endif /* !CORO_ASSERT */
-#ifndef CORO_MEMCPY
-#if CORO_HOSTED
-#include <string.h>
-#define CORO_MEMCPY(to, from, n) memcpy((to), (from), (n))
-#else
-#define CORO_MEMCPY(to, from, n) __builtin_memcpy((to), (from), (n))
-#endif /* CORO_HOSTED */
-#endif /* !CORO_MEMCPY */
+/* Yours to replace, too: CORO_TRAP(file, line, name, text), which says why the program ends. */
 
 /* Errors are negative errno values. Where there is no errno.h, or one that gives most of them the
  * same number as avr-libc's does, they have Linux's numbers. */
-#if defined __has_include
 #if __has_include(<errno.h>)
 #include <errno.h>
 #endif /* __has_include(<errno.h>) */
-#else
-#include <errno.h>
-#endif /* defined __has_include */
 #if defined __AVR__ || !defined ETIMEDOUT || !defined ECANCELED
 #undef EPERM
 #undef ECHILD
@@ -320,38 +303,29 @@
 #define ESHUTDOWN 108
 #endif /* !defined ESHUTDOWN */
 
-/* Attributes, where the compiler has them. */
-#if defined __GNUC__ || defined __clang__
 #define CORO__MUST_USE __attribute__((warn_unused_result))
 #define CORO__UNUSED __attribute__((unused))
 #define CORO__COLD __attribute__((cold, noinline))
 #define CORO__NORETURN __attribute__((noreturn))
 #define CORO__UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define CORO__PREFETCH(p) (CORO_HOSTED ? __builtin_prefetch(p) : (void)0)
-#else
-#define CORO__MUST_USE
-#define CORO__UNUSED
-#define CORO__COLD
-#define CORO__NORETURN
-#define CORO__UNLIKELY(x) (x)
-#define CORO__PREFETCH(p) ((void)0)
-#endif /* defined __GNUC__ || defined __clang__ */
-
-#if CORO_TEXTS
-#define CORO__T(text) text
-#else
-#define CORO__T(text) ""
-#endif /* CORO_TEXTS */
-
+#define CORO__T(text) (CORO_TEXTS ? text : "")
 #define CORO__CAT_(a, b) a##b
 #define CORO__CAT(a, b) CORO__CAT_(a, b)
+#define CORO__PRAGMA(text) _Pragma(#text)
+#define CORO__DIAGNOSTIC(what) CORO__PRAGMA(GCC diagnostic what)
 
+/* What the two languages write differently. */
 #if defined __cplusplus
 #define CORO__STATIC_ASSERT(x, text) static_assert(x, text)
 #define CORO__EXTERN extern "C"
+#define CORO__ZERO {}
+#define CORO__FRAME_TYPE(fn) CORO__CAT(fn, _coro_frame)
 #else
 #define CORO__STATIC_ASSERT(x, text) _Static_assert(x, text)
 #define CORO__EXTERN extern
+#define CORO__ZERO {0}
+#define CORO__FRAME_TYPE(fn) (struct fn)
 #endif /* defined __cplusplus */
 
 /* CORO_API: one copy a file, or one copy a program. In shared mode every coroutine refers to one
@@ -887,13 +861,8 @@ struct coro_loop {
 /* A number for each await of a body, counted from CORO_BEGIN. Large ones, so that no enum of the
  * user's jumps into an await in his switch; on chips small ones, which make smaller code. */
 #define CORO__LABELS CORO__DEFAULT(0x8000, 0)
-#if defined __COUNTER__
 #define CORO__COUNT __COUNTER__
 #define CORO__NUMBER(n) ((n) - CORO_BEGIN_must_come_first + CORO__LABELS)
-#else
-#define CORO__COUNT __LINE__
-#define CORO__NUMBER(n) ((n) - CORO_BEGIN_must_come_first + 1 + CORO__LABELS)
-#endif /* defined __COUNTER__ */
 
 /* CORO_CHECK: labels beyond int, which do not fit into a switch of the user's. */
 #if CORO_CHECK
@@ -1057,22 +1026,11 @@ coro__first:                                                                    
      offsetof(struct CORO__CAT(name, _task), frame)}
 
 /* A frame, built in place. */
-#if defined __cplusplus
-#define CORO__FRAME_TYPE(fn) CORO__CAT(fn, _coro_frame)
-#else
-#define CORO__FRAME_TYPE(fn) (struct fn)
-#endif /* defined __cplusplus */
 #define CORO__NEW(fn, from, ...)                                                                  \
     CORO__FRAME_TYPE(fn) { .CORO_FRAME_first = {&CORO__CAT(fn, _coro), from, 0, 0}, __VA_ARGS__ }
 
 /* Inside a coroutine, and only there, these mistakes are errors: a local kept across an await, a
  * forgotten await, a frame of the wrong type, a return without a value. */
-#if (defined __GNUC__ || defined __clang__) && !defined __TINYC__
-#define CORO__PRAGMA(text) _Pragma(#text)
-#define CORO__DIAGNOSTIC(what) CORO__PRAGMA(GCC diagnostic what)
-#else
-#define CORO__DIAGNOSTIC(what)
-#endif /* (defined __GNUC__ || defined __clang__) && ... */
 #if CORO_NO_LOCAL_CHECK
 #define CORO__STRICT_LOCALS
 #elif defined __clang__
@@ -1883,12 +1841,6 @@ CORO__MUST_USE static inline coro_op coro_sleep(coro_task *co, coro_time d)
 #endif /* CORO_HOSTED */
 
 #define CORO__COLD_PRIVATE static CORO__COLD CORO__UNUSED
-
-#if defined __cplusplus
-#define CORO__ZERO {}
-#else
-#define CORO__ZERO {0}
-#endif /* defined __cplusplus */
 
 /* --- atomics -----------------------------------------------------------------------------------
  * Chips without compare-and-swap switch interrupts off for a moment.
