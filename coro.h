@@ -726,7 +726,7 @@ struct coro_loop {
 #define CORO_BEGIN()                                                                              \
     enum { coro__in_finally = 0, CORO_BEGIN_must_come_first = CORO__COUNT };                      \
     CORO__GO_TO_LABEL()                                                                           \
-    switch (CORO__SELECT((uint16_t)my->CORO_FRAME_first.place)) {                                 \
+    switch (CORO__CASE((uint16_t)my->CORO_FRAME_first.place)) {                                   \
     default:                                                                                      \
         return coro__put_down(coro__no_label(co, &my->CORO_FRAME_first));                         \
     case CORO__CASE(0):
@@ -866,40 +866,34 @@ struct coro_loop {
 
 /* CORO_CHECK: labels beyond int, which do not fit into a switch of the user's. */
 #if CORO_CHECK
-#define CORO__BIAS 0x10000000000ll
-#define CORO__CASE(n) (CORO__BIAS + (long long)(n))
-#define CORO__SELECT(at) (CORO__BIAS + (long long)(at))
+#define CORO__CASE(n) (0x10000000000ll + (long long)(n))
 #else
 #define CORO__CASE(n) (n)
-#define CORO__SELECT(at) (at)
 #endif /* CORO_CHECK */
 
+#if CORO_LABELS_AS_VALUES
 /* A function whose labels are values must be compiled once, and in one piece. */
-#if !CORO_LABELS_AS_VALUES
-#define CORO__ONE_COPY
-#elif defined __clang__
+#if defined __clang__
 #define CORO__ONE_COPY __attribute__((noinline))
 #else
 #define CORO__ONE_COPY                                                                            \
     __attribute__((noinline, noclone, optimize("no-reorder-blocks-and-partition")))
-#endif /* !CORO_LABELS_AS_VALUES */
-
-#if CORO_LABELS_AS_VALUES
+#endif /* defined __clang__ */
 /* The label's distance from the first one, biased: neither 0 nor one of the states above. */
-#define CORO__LABEL(n) CORO__CAT(coro__label_, n)
+#define CORO__HERE(n) CORO__CAT(coro__label_, n)
 #define CORO__STATE(n)                                                                            \
-    coro__label_state(__extension__((char *)&&CORO__LABEL(n) - (char *)&&coro__first))
+    coro__label_state(__extension__((char *)&&CORO__HERE(n) - (char *)&&coro__first))
 #define CORO__GO_TO_LABEL()                                                                       \
 coro__first:                                                                                      \
     if (coro__at_label(&my->CORO_FRAME_first))                                                    \
         __extension__({                                                                           \
             goto *(void *)((char *)&&coro__first + coro__label_of(&my->CORO_FRAME_first));        \
         });
-#define CORO__HERE(n) CORO__LABEL(n)
 #else
+#define CORO__ONE_COPY
+#define CORO__HERE(n) case CORO__CASE(CORO__NUMBER(n))
 #define CORO__STATE(n) CORO__NUMBER(n)
 #define CORO__GO_TO_LABEL()
-#define CORO__HERE(n) case CORO__CASE(CORO__NUMBER(n))
 #endif /* CORO_LABELS_AS_VALUES */
 
 /* Put the frame down at await n: the label, and the line for messages, in one store. */
@@ -909,76 +903,36 @@ coro__first:                                                                    
 #define CORO__PICK(a, b, chosen, ...) chosen
 
 /* The heart: coro__v becomes the result of x. When there is none yet, the frame is put down, and
- * taken up at the label. */
-#if CORO_CHECK
+ * taken up at the label; CORO_CHECK: always, so that there is no other way to what follows.
+ * CORO_DEBUG: before x, too, so that messages of the operation itself name the line. */
 #define CORO__WAIT(n, x)                                                                          \
     intptr_t coro__v;                                                                             \
+    if (CORO_DEBUG)                                                                               \
+        co->leaf = &my->CORO_FRAME_first, CORO__PUT_DOWN(n);                                      \
     coro__v = CORO__VALUE(x);                                                                     \
-    CORO__PUT_DOWN(n);                                                                            \
-    return coro__again(co, coro__v);                                                              \
-    CORO__HERE(n):                                                                                \
-    coro__v = co->result;
-#else
-#define CORO__WAIT(n, x)                                                                          \
-    intptr_t coro__v;                                                                             \
-    CORO__PLACE(n)                                                                                \
-    coro__v = CORO__VALUE(x);                                                                     \
-    if (coro__v <= CORO__SPECIAL) {                                                               \
+    if (CORO_CHECK || coro__v <= CORO__SPECIAL) {                                                 \
         CORO__PUT_DOWN(n);                                                                        \
-        return coro__put_down(coro__v);                                                           \
+        return coro__again(co, coro__v);                                                          \
         CORO__HERE(n):                                                                            \
         coro__v = co->result;                                                                     \
     }
-#endif /* CORO_CHECK */
-
-/* CORO_DEBUG: messages of the operation itself can name the line. */
-#if CORO_DEBUG
-#define CORO__PLACE(n)                                                                            \
-    co->leaf = &my->CORO_FRAME_first;                                                             \
-    CORO__PUT_DOWN(n);
-#else
-#define CORO__PLACE(n)
-#endif /* CORO_DEBUG */
-
-#define CORO__OR_FAIL()                                                                           \
+#define CORO__USE(n, x, use)                                                                      \
+    do { CORO__WAIT(n, x) use } while (0)
+#define CORO__OR_FAIL                                                                             \
     if (CORO__UNLIKELY(coro__v < 0))                                                              \
         CORO_FAIL(coro__v);
 
-#define CORO__TRY1(n, x)                                                                          \
-    do {                                                                                          \
-        CORO__WAIT(n, x)                                                                          \
-        CORO__OR_FAIL()                                                                           \
-    } while (0)
-
-#define CORO__TRY2(n, lv, x)                                                                      \
-    do {                                                                                          \
-        CORO__WAIT(n, x)                                                                          \
-        CORO__OR_FAIL()                                                                           \
-        (lv) = CORO__LIKE(lv, coro__v);                                                           \
-    } while (0)
-
+#define CORO__TRY1(n, x) CORO__USE(n, x, CORO__OR_FAIL)
+#define CORO__TRY2(n, lv, x) CORO__USE(n, x, CORO__OR_FAIL (lv) = CORO__LIKE(lv, coro__v);)
+#define CORO__AWAIT_DROP(n, x) CORO__USE(n, x, (void)coro__v;)
 #define CORO__AWAIT_TO(n, lv, x)                                                                  \
-    do {                                                                                          \
-        CORO__STATIC_ASSERT(CORO__IS_SIGNED(lv), "CORO_AWAIT needs an int, long or long long: "   \
-                            "an error is negative. For other types use CORO_TRY");                \
-        CORO__WAIT(n, x)                                                                          \
-        (lv) = CORO__LIKE(lv, coro__v);                                                           \
-    } while (0)
-
-#define CORO__AWAIT_DROP(n, x)                                                                    \
-    do {                                                                                          \
-        CORO__WAIT(n, x)                                                                          \
-        (void)coro__v;                                                                            \
-    } while (0)
-
+    CORO__USE(n, x, (lv) = CORO__LIKE(lv, coro__v);                                               \
+              CORO__STATIC_ASSERT(CORO__IS_SIGNED(lv), "CORO_AWAIT needs an int, long or long "   \
+                                  "long: an error is negative. For other types use CORO_TRY");)
 #define CORO__CLOSE_AT(n, group)                                                                  \
-    do {                                                                                          \
-        CORO__WAIT(n, coro__close(co, &my->CORO_FRAME_first, (group)))                            \
-        if (coro__v < 0 && !coro__in_finally)                                                     \
-            CORO_FAIL(coro__v);                                                                   \
-        CORO_ERR = coro__v < 0 ? (int)coro__v : 0;                                                \
-    } while (0)
-
+    CORO__USE(n, coro__close(co, &my->CORO_FRAME_first, (group)),                                 \
+              if (!coro__in_finally) { CORO__OR_FAIL }                                            \
+              CORO_ERR = coro__v < 0 ? (int)coro__v : 0;)
 #define CORO__YIELD_AT(n)                                                                         \
     do {                                                                                          \
         intptr_t coro__v;                                                                         \
@@ -989,7 +943,7 @@ coro__first:                                                                    
             CORO__HERE(n):                                                                        \
             coro__v = coro__yielded(co);                                                          \
         }                                                                                         \
-        CORO__OR_FAIL()                                                                           \
+        CORO__OR_FAIL                                                                             \
     } while (0)
 
 /* What CORO(name) declares besides the function. */
@@ -1730,16 +1684,14 @@ static inline coro_ret coro__enter(coro_task *co, coro_frame *frame)
     return coro__put_down(v);
 }
 
-#if CORO_CHECK
 static inline coro_ret coro__again(coro_task *co, intptr_t v)
 {
-    if (v > CORO__SPECIAL) {
+    if (CORO_CHECK && v > CORO__SPECIAL) {
         co->result = v;
         v = CORO__AGAIN;
     }
     return coro__put_down(v);
 }
-#endif /* CORO_CHECK */
 
 #if CORO_LABELS_AS_VALUES
 static inline unsigned coro__label_state(ptrdiff_t distance)
