@@ -984,18 +984,15 @@ coro__first:                                                                    
     CORO__FRAME_TYPE(fn) { .CORO_FRAME_first = {&CORO__CAT(fn, _coro), from, 0, 0}, __VA_ARGS__ }
 
 /* Inside a coroutine, and only there, these mistakes are errors: a local kept across an await, a
- * forgotten await, a frame of the wrong type, a return without a value. */
+ * forgotten await, a frame of the wrong type, a return without a value. Each compiler passes over
+ * the names that it does not know. */
 #if CORO_NO_LOCAL_CHECK
 #define CORO__STRICT_LOCALS
-#elif defined __clang__
-#define CORO__STRICT_LOCALS                                                                       \
-    CORO__DIAGNOSTIC(error "-Wuninitialized")                                                     \
-    CORO__DIAGNOSTIC(error "-Wsometimes-uninitialized")                                           \
-    CORO__DIAGNOSTIC(error "-Wconditional-uninitialized")
 #else
 #define CORO__STRICT_LOCALS                                                                       \
-    CORO__DIAGNOSTIC(error "-Wuninitialized")                                                     \
-    CORO__DIAGNOSTIC(error "-Wmaybe-uninitialized")
+    CORO__DIAGNOSTIC(error "-Wuninitialized") CORO__DIAGNOSTIC(error "-Wmaybe-uninitialized")     \
+    CORO__DIAGNOSTIC(error "-Wsometimes-uninitialized")                                           \
+    CORO__DIAGNOSTIC(error "-Wconditional-uninitialized")
 #endif /* CORO_NO_LOCAL_CHECK */
 #if !CORO_CHECK
 #define CORO__STRICT_SWITCH
@@ -1004,16 +1001,12 @@ coro__first:                                                                    
 #else
 #define CORO__STRICT_SWITCH CORO__DIAGNOSTIC(error "-Woverflow")
 #endif /* !CORO_CHECK */
-#if defined __clang__
-#define CORO__STRICT_LANGUAGE                                                                     \
-    CORO__DIAGNOSTIC(error "-Wincompatible-pointer-types")                                        \
-    CORO__DIAGNOSTIC(ignored "-Wunevaluated-expression")
-#elif defined __cplusplus /* the function hides the struct's name */
-#define CORO__STRICT_LANGUAGE                                                                     \
+#if defined __cplusplus && !defined __clang__ /* the function hides the struct's name */
+#define CORO__STRICT_CXX                                                                          \
     CORO__DIAGNOSTIC(ignored "-Wmissing-field-initializers") CORO__DIAGNOSTIC(ignored "-Wshadow")
 #else
-#define CORO__STRICT_LANGUAGE CORO__DIAGNOSTIC(error "-Wincompatible-pointer-types")
-#endif /* defined __clang__ */
+#define CORO__STRICT_CXX
+#endif /* defined __cplusplus && !defined __clang__ */
 /* CORO_CHECK: gcc must not take a local that is lost for the constant that it began with. */
 #if CORO_CHECK && !CORO_NO_LOCAL_CHECK && !CORO_LABELS_AS_VALUES && !defined __clang__
 #define CORO__STRICT_COPIES                                                                       \
@@ -1024,9 +1017,12 @@ coro__first:                                                                    
 #define CORO__OPTIMISE_AGAIN
 #endif /* CORO_CHECK && !CORO_NO_LOCAL_CHECK && ... */
 #define CORO__STRICT                                                                              \
-    CORO__DIAGNOSTIC(push) CORO__STRICT_LOCALS CORO__STRICT_SWITCH CORO__STRICT_LANGUAGE          \
+    CORO__DIAGNOSTIC(push) CORO__DIAGNOSTIC(ignored "-Wpragmas")                                  \
+    CORO__DIAGNOSTIC(ignored "-Wunknown-warning-option")                                          \
+    CORO__DIAGNOSTIC(ignored "-Wunevaluated-expression")                                          \
+    CORO__DIAGNOSTIC(error "-Wincompatible-pointer-types")                                        \
     CORO__DIAGNOSTIC(error "-Wunused-result") CORO__DIAGNOSTIC(error "-Wreturn-type")             \
-    CORO__STRICT_COPIES
+    CORO__STRICT_LOCALS CORO__STRICT_SWITCH CORO__STRICT_CXX CORO__STRICT_COPIES
 #define CORO__STRICT_END CORO__OPTIMISE_AGAIN CORO__DIAGNOSTIC(pop)
 
 /* From here to the end of the body macros go to CORO_END: this constant hides CORO_BEGIN's. */
