@@ -328,6 +328,10 @@
 #define CORO__FRAME_TYPE(fn) (struct fn)
 #endif /* defined __cplusplus */
 
+/* Hooks have parameters that some of them do not need. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+
 /* CORO_API: one copy a file, or one copy a program. In shared mode every coroutine refers to one
  * function whose name says what to do when the linker finds none, or two, or files that were
  * compiled with other options. */
@@ -1543,7 +1547,6 @@ CORO__MUST_USE static inline coro_op coro_done(coro_task *co, intptr_t result)
 /* coro_refuse -- the task is cancelled: nothing was done. Return its value. */
 CORO__MUST_USE static inline coro_op coro_refuse(const coro_task *co)
 {
-    (void)co;
     return coro__op(CORO__REFUSED);
 }
 
@@ -1653,15 +1656,11 @@ static inline intptr_t coro__of_op(coro_task *co, coro_frame *frame, coro_op op)
 
 static inline intptr_t coro__of_ret(coro_task *co, coro_frame *frame, coro_ret ret)
 {
-    (void)co;
-    (void)frame;
     return ret.value;
 }
 
 static inline intptr_t coro__of_int(coro_task *co, coro_frame *frame, intptr_t v)
 {
-    (void)co;
-    (void)frame;
     return coro__no_special(v);
 }
 
@@ -1776,6 +1775,7 @@ CORO__MUST_USE static inline coro_op coro_sleep(coro_task *co, coro_time d)
  */
 #if !defined CORO_SHARED || defined CORO_IMPLEMENTATION
 
+#include <stdarg.h>
 #if CORO_HOSTED
 #include <stdio.h>
 #include <stdlib.h>
@@ -1855,68 +1855,69 @@ typedef struct coro__text {
     char buffer[120];
 } coro__text;
 
-static inline void coro__flush(coro__text *t)
+static inline void coro__put(coro__text *t, char c)
 {
-    t->buffer[t->used] = 0;
-    t->sink->put(t->sink->arg, t->buffer);
-    t->used = 0;
-}
-
-static inline void coro__say(coro__text *t, const char *s)
-{
-    for (; *s; s++) {
-        t->buffer[t->used++] = *s;
-        if (*s == '\n' || t->used == sizeof t->buffer - 1)
-            coro__flush(t);
+    t->buffer[t->used++] = c;
+    if (c == '\n' || t->used == sizeof t->buffer - 1) {
+        t->buffer[t->used] = 0;
+        t->sink->put(t->sink->arg, t->buffer);
+        t->used = 0;
     }
 }
 
-static inline void coro__say3(coro__text *t, const char *a, const char *b, const char *c)
+static void coro__put_number(coro__text *t, coro__utime n, int digits)
 {
-    coro__say(t, a);
-    coro__say(t, b);
-    coro__say(t, c);
+    if (n > 9 || digits > 1)
+        coro__put_number(t, n / 10, digits - 1);
+    coro__put(t, (char)('0' + (int)(n % 10)));
 }
 
-static inline void coro__say_number(coro__text *t, uint64_t n)
+/* %s: a string. %u: an unsigned. %t: a coro_time as a duration. %p: a place, which is a coro_info
+ * and an unsigned line. %i: an int, the depth of an indentation. */
+CORO__COLD_PRIVATE void coro__say(coro__text *t, const char *format, ...)
 {
-    char digits[21];
-    size_t i = sizeof digits - 1;
-    digits[i] = 0;
-    do
-        digits[--i] = (char)('0' + (int)(n % 10));
-    while (n /= 10);
-    coro__say(t, digits + i);
-}
-
-/* A duration, in seconds with three digits. */
-static inline void coro__say_time(coro__text *t, coro_time d)
-{
-    uint64_t ticks = CORO_TICKS_PER_S / 1000 ? CORO_TICKS_PER_S / 1000 : 1;
-    uint64_t ms = (uint64_t)(d < 0 ? 0 : d) / ticks;
-    unsigned rest = (unsigned)(ms % 1000);
-    coro__say_number(t, ms / 1000);
-    coro__say(t, rest < 10 ? ".00" : rest < 100 ? ".0" : ".");
-    coro__say_number(t, rest);
-    coro__say(t, " s");
-}
-
-static inline void coro__say_place(coro__text *t, const coro_info *info, unsigned line)
-{
+    const coro_info *info;
+    const char *s;
+    coro_time d;
+    va_list args;
+    va_start(args, format);
+    for (; *format; format++) {
+        switch (*format == '%' ? *++format : 0) {
+        case 's':
+            for (s = va_arg(args, const char *); *s; s++)
+                coro__put(t, *s);
+            break;
+        case 'u':
+            coro__put_number(t, va_arg(args, unsigned), 1);
+            break;
+        case 't':
+            d = va_arg(args, coro_time) / (CORO_TICKS_PER_S < 1000 ? 1 : CORO_TICKS_PER_S / 1000);
+            coro__put_number(t, (coro__utime)(d < 0 ? 0 : d) / 1000, 1);
+            coro__put(t, '.');
+            coro__put_number(t, (coro__utime)(d < 0 ? 0 : d) % 1000, 3);
+            coro__say(t, " s");
+            break;
+        case 'p':
+            info = va_arg(args, const coro_info *);
 #if CORO_NAMES
-    coro__say3(t, info->name, " ", info->file);
-    coro__say(t, ":");
+            coro__say(t, "%s %s:%u", info->name, info->file, va_arg(args, unsigned));
 #else
-    (void)info;
-    coro__say(t, "line ");
+            coro__say(t, "line %u", info ? va_arg(args, unsigned) : 0);
 #endif /* CORO_NAMES */
-    coro__say_number(t, line);
+            break;
+        case 'i': /* deep trees are not drawn deeper */
+            for (int depth = va_arg(args, int), i = 0; i < depth && i < 40; i++)
+                coro__say(t, "  ");
+            break;
+        default:
+            coro__put(t, *format);
+        }
+    }
+    va_end(args);
 }
 
 static inline void coro__to_stderr(void *arg, const char *text)
 {
-    (void)arg;
-    (void)text;
 #if CORO_HOSTED
     fputs(text, stderr);
 #endif /* CORO_HOSTED */
@@ -1928,26 +1929,12 @@ static inline const coro_sink *coro__stderr(void)
     return &sink;
 }
 
-static inline coro__text coro__text_to(const coro_sink *sink)
-{
-    coro__text t;
-    t.sink = sink;
-    t.used = 0;
-    return t;
-}
-
 CORO__COLD_PRIVATE void coro__print_trap(const char *file, unsigned line, const char *name,
                                          const char *text)
 {
-    coro__text t = coro__text_to(coro__stderr());
-    if (!CORO_TEXTS)
-        return;
-    coro__say(&t, file);
-    coro__say(&t, ":");
-    coro__say_number(&t, line);
-    coro__say3(&t, ": ", name, ": ");
-    coro__say(&t, text);
-    coro__say(&t, "\n");
+    coro__text t = {coro__stderr(), 0, ""};
+    if (CORO_TEXTS)
+        coro__say(&t, "%s:%u: %s: %s\n", file, line, name, text);
 }
 
 #ifndef CORO_TRAP
@@ -1958,13 +1945,8 @@ CORO__COLD_PRIVATE void coro__print_trap(const char *file, unsigned line, const 
 CORO__COLD_API void coro__trap_at(const char *file, unsigned line, const char *name,
                                   const char *text)
 {
-    (void)file, (void)line, (void)name, (void)text; /* CORO_TRAP may ignore them */
     CORO_TRAP(file, line, name, text);
-#if CORO_HOSTED
-    abort();
-#else
-    __builtin_trap();
-#endif /* CORO_HOSTED */
+    CORO__DEFAULT(abort(), __builtin_trap());
 }
 
 CORO__COLD_API void coro__trap(const coro_info *info, unsigned line, const char *text)
@@ -1972,7 +1954,6 @@ CORO__COLD_API void coro__trap(const coro_info *info, unsigned line, const char 
 #if CORO_NAMES
     coro__trap_at(info ? info->file : "coro.h", line, info ? info->name : "coro", text);
 #else
-    (void)info;
     coro__trap_at("", line, "", text);
 #endif /* CORO_NAMES */
 }
@@ -1999,11 +1980,9 @@ CORO__COLD_API void coro__trap_local(const coro_task *co)
 /* A mistake that is answered with an error: CORO_DEBUG says it aloud. */
 CORO__COLD_PRIVATE int coro__warn(const coro_task *co, const char *text, int error)
 {
-    coro__text t = coro__text_to(&co->loop->options.report);
-    if (!CORO_DEBUG)
-        return error;
-    coro__say_place(&t, co->leaf->info, coro__line(co->leaf));
-    coro__say3(&t, ": ", text, "\n");
+    coro__text t = {&co->loop->options.report, 0, ""};
+    if (CORO_DEBUG)
+        coro__say(&t, "%p: %s\n", co->leaf->info, coro__line(co->leaf), text);
     return error;
 }
 
@@ -2576,28 +2555,24 @@ CORO_API void coro_loop_free(coro_loop *loop, void *memory, size_t size)
 
 /* --- what the loop has to say -------------------------------------------------------------- */
 
-static inline void coro__say_task(coro__text *t, const coro_task *task)
-{
-    coro__say(t, "task ");
-    coro__say_number(t, task->core.index);
-    coro__say3(t, " ", coro__task_name(task), "");
-}
-
 /* "coro: task 3 worker <what>, at worker main.c:12" */
 CORO__COLD_PRIVATE void coro__report(coro_loop *loop, const coro_task *task, const char *what)
 {
-    coro__text t = coro__text_to(&loop->options.report);
-    if (!CORO_TEXTS)
-        return;
-    coro__say(&t, "coro: ");
-    if (task)
-        coro__say_task(&t, task);
-    coro__say(&t, what);
-    if (task) {
-        coro__say(&t, ", at ");
-        coro__say_place(&t, task->leaf->info, coro__line(task->leaf));
-    }
-    coro__say(&t, "\n");
+    coro__text t = {&loop->options.report, 0, ""};
+    if (CORO_TEXTS && task)
+        coro__say(&t, "coro: task %u %s%s, at %p\n", (unsigned)task->core.index,
+                  coro__task_name(task), what, task->leaf->info, coro__line(task->leaf));
+    else if (CORO_TEXTS)
+        coro__say(&t, "coro: %s\n", what);
+}
+
+CORO__COLD_PRIVATE void coro__slow_step(coro_loop *loop, const coro_info *info, unsigned line,
+                                        coro_time took)
+{
+    coro__text t = {&loop->options.report, 0, ""};
+    if (CORO_TEXTS)
+        coro__say(&t, "coro: a step took %t, from %p: nothing else ran meanwhile\n", took, info,
+                  line);
 }
 
 /* An error that no caller and no group will see. */
@@ -4058,7 +4033,6 @@ CORO_API void coro_irq_raise(coro_irq *irq)
 static inline coro_abort coro__abort_irq(coro_task *task, coro_waitq *queue)
 {
     coro_irq *irq = (coro_irq *)coro_word(task), **at = &task->loop->irqs;
-    (void)queue;
     while (*at != irq)
         at = &(*at)->next;
     *at = irq->next;
@@ -4092,7 +4066,6 @@ CORO_API coro_op coro_irq_wait(coro_task *co, coro_irq *irq)
 static inline coro_time coro__posix_now(void *arg)
 {
     struct timespec t;
-    (void)arg;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (coro_time)((coro__utime)t.tv_sec * CORO_TICKS_PER_S +
                        (coro__utime)(t.tv_nsec / (1000000000 / CORO_TICKS_PER_S)));
@@ -4118,7 +4091,6 @@ static inline void coro__posix_park(void *arg, coro_loop *loop, coro_time until)
     fd_set fds;
     char drop[64];
     int end;
-    (void)arg;
     if (d <= 0)
         return;
     if (!loop->pipe[1])
@@ -4160,14 +4132,11 @@ static inline void coro__posix_fini(void *arg)
 
 static inline void *coro__malloc(void *arg, size_t size)
 {
-    (void)arg;
     return malloc(size);
 }
 
 static inline void coro__free(void *arg, void *memory, size_t size)
 {
-    (void)arg;
-    (void)size;
     free(memory);
 }
 #endif /* CORO_HOSTED */
@@ -4213,19 +4182,6 @@ static inline bool coro__step(coro_loop *loop, coro_task *task)
 {
     coro_frame *frame = task->leaf;
     return coro__step_on(loop, task, frame, frame->info->run(task, frame));
-}
-
-CORO__COLD_PRIVATE void coro__slow_step(coro_loop *loop, const coro_info *info, unsigned line,
-                                        coro_time took)
-{
-    coro__text t = coro__text_to(&loop->options.report);
-    if (!CORO_TEXTS)
-        return;
-    coro__say(&t, "coro: a step took ");
-    coro__say_time(&t, took);
-    coro__say(&t, ", from ");
-    coro__say_place(&t, info, line);
-    coro__say(&t, ": nothing else ran meanwhile\n");
 }
 
 /* A step with somebody looking. */
@@ -4693,62 +4649,39 @@ CORO_API int coro__run(const coro_options *options, coro_task *task, const coro_
 
 /* --- looking inside ------------------------------------------------------------------------ */
 
-static inline void coro__indent(coro__text *t, int depth)
-{
-    for (depth = depth < 40 ? depth : 40; depth > 0; depth--) /* deep trees are not drawn deeper */
-        coro__say(t, "  ");
-}
-
-/* "task 2 worker waits 0.120 s for queue get" and the chain of its frames. */
+/* "task 2 worker has waited 0.120 s for queue get", and the chain of its frames. */
 static inline void coro__dump_task(coro__text *t, const coro_task *task, int depth)
 {
-    coro_time now = task->loop->now;
-    coro__indent(t, depth);
-    coro__say_task(t, task);
-    if (!task->waiting) {
+    const char *what = task->waiting ? task->waiting->ops->what : NULL;
+    coro_time now = task->loop->now, when = task->core.timer.when;
+    coro__say(t, "%itask %u %s", depth, (unsigned)task->core.index, coro__task_name(task));
+    if (!what)
         coro__say(t, " is ready");
-    } else if (task->core.flags & CORO__ARMED) {
-        coro__say3(t, " waits for ", task->waiting->ops->what, ", at most ");
-        coro__say_time(t, coro__minus(task->core.timer.when, now));
-    } else {
-        coro__say(t, " has waited ");
-        coro__say_time(t, coro__minus(now, task->core.timer.when));
-        coro__say3(t, " for ", task->waiting->ops->what, "");
-    }
-    if (coro_cancelled(task))
-        coro__say(t, ", cancelled");
-    for (const coro_frame *frame = task->leaf; frame; frame = frame->caller) {
-        coro__say(t, "\n");
-        coro__indent(t, depth + 2);
-        coro__say_place(t, frame->info, coro__line(frame));
-        if (!(frame->place & 0xffffu))
-            coro__say(t, " (not begun)");
-    }
-    coro__say(t, "\n");
+    else if (task->core.flags & CORO__ARMED)
+        coro__say(t, " waits for %s, at most %t", what, coro__minus(when, now));
+    else
+        coro__say(t, " has waited %t for %s", coro__minus(now, when), what);
+    coro__say(t, coro_cancelled(task) ? ", cancelled\n" : "\n");
+    for (const coro_frame *frame = task->leaf; frame; frame = frame->caller)
+        coro__say(t, "%i%p%s\n", depth + 2, frame->info, coro__line(frame),
+                  frame->place & 0xffffu ? "" : " (not begun)");
 }
 
 static inline void coro__dump_group(coro__text *t, const coro_group *group, int depth)
 {
     static const char *const modes[] = {"all", "collect", "race"};
-    coro__indent(t, depth);
-    coro__say3(t, "group ", modes[group->mode], "");
-    if (group->scope.frame) {
-        coro__say(t, " of ");
-        coro__say_place(t, group->scope.frame->info, (unsigned)group->scope.core.index);
-    }
-    coro__say(t, ": ");
-    coro__say_number(t, group->alive);
-    coro__say(t, " alive, ");
-    coro__say_number(t, group->failed);
-    coro__say(t, " failed");
-    coro__say(t, group->scope.core.flags & CORO__EFFECTIVE ? ", cancelled\n" : "\n");
+    coro__say(t, "%igroup %s", depth, modes[group->mode]);
+    if (group->scope.frame)
+        coro__say(t, " of %p", group->scope.frame->info, (unsigned)group->scope.core.index);
+    coro__say(t, ": %u alive, %u failed%s\n", (unsigned)group->alive, (unsigned)group->failed,
+              group->scope.core.flags & CORO__EFFECTIVE ? ", cancelled" : "");
 }
 
 CORO_API void coro_dump(coro_loop *loop, const coro_sink *sink)
 {
     coro_core *core = &loop->root.scope.core;
     int depth = 0;
-    coro__text t = coro__text_to(sink ? sink : &loop->options.report);
+    coro__text t = {sink ? sink : &loop->options.report, 0, ""};
     for (; CORO_TEXTS && core; core = coro__walk(core, &depth)) {
         if (core->kind == CORO__TASK)
             coro__dump_task(&t, coro__task_of(core), depth);
@@ -4819,6 +4752,7 @@ CORO_API const char *coro_verify(coro_loop *loop)
 }
 
 #endif /* !CORO_SHARED || CORO_IMPLEMENTATION */
+#pragma GCC diagnostic pop
 #endif /* CORO_H */
 
 /*
