@@ -1796,22 +1796,14 @@ CORO__MUST_USE static inline coro_op coro_sleep(coro_task *co, coro_time d)
 #if defined __AVR__
 #include <avr/interrupt.h>
 #define CORO__LOCKS 1
-#define CORO__LOCKED(statement)                                                                   \
-    do {                                                                                          \
-        uint8_t coro__sreg = SREG;                                                                \
-        cli();                                                                                    \
-        statement;                                                                                \
-        SREG = coro__sreg;                                                                        \
-    } while (0)
+#define CORO__LOCK() uint8_t coro__state = SREG; cli()
+#define CORO__UNLOCK() (SREG = coro__state)
 #elif defined __ARM_ARCH_PROFILE && __ARM_ARCH_PROFILE == 'M' && !CORO_HOSTED
 #define CORO__LOCKS 1
-#define CORO__LOCKED(statement)                                                                   \
-    do {                                                                                          \
-        uint32_t coro__primask;                                                                   \
-        __asm__ volatile("mrs %0, primask\n\tcpsid i" : "=r"(coro__primask) : : "memory");        \
-        statement;                                                                                \
-        __asm__ volatile("msr primask, %0" : : "r"(coro__primask) : "memory");                    \
-    } while (0)
+#define CORO__LOCK()                                                                              \
+    uint32_t coro__state;                                                                         \
+    __asm__ volatile("mrs %0, primask\n\tcpsid i" : "=r"(coro__state) : : "memory")
+#define CORO__UNLOCK() __asm__ volatile("msr primask, %0" : : "r"(coro__state) : "memory")
 #else
 #define CORO__LOCKS 0
 #endif /* defined __AVR__ */
@@ -1819,12 +1811,12 @@ CORO__MUST_USE static inline coro_op coro_sleep(coro_task *co, coro_time d)
 #if CORO__LOCKS
 #define CORO__LOAD(at) (*(at))
 #define CORO__STORE(at, to) ((void)(*(at) = (to)))
-#define CORO__EXCHANGE(old, at, to) CORO__LOCKED({ old = *(at); *(at) = (to); })
 #else
 #define CORO__LOAD(at) __atomic_load_n((at), __ATOMIC_SEQ_CST)
 #define CORO__STORE(at, to) __atomic_store_n((at), (to), __ATOMIC_SEQ_CST)
-#define CORO__EXCHANGE(old, at, to) (old = __atomic_exchange_n((at), (to), __ATOMIC_SEQ_CST))
 #endif /* CORO__LOCKS */
+
+#define coro__set(at, to) CORO__STORE(at, to)
 
 /* Set *at to `to` if it is `from`. */
 static inline bool coro__swap_if(coro_post_node *volatile *at, coro_post_node *from,
@@ -1832,18 +1824,15 @@ static inline bool coro__swap_if(coro_post_node *volatile *at, coro_post_node *f
 {
 #if CORO__LOCKS
     bool same;
-    CORO__LOCKED({ same = *at == from; if (same) *at = to; });
+    CORO__LOCK();
+    same = *at == from;
+    if (same)
+        *at = to;
+    CORO__UNLOCK();
     return same;
 #else
     return __atomic_compare_exchange_n(at, &from, to, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 #endif /* CORO__LOCKS */
-}
-
-static inline int coro__set(volatile int *at, int to)
-{
-    int old;
-    CORO__EXCHANGE(old, at, to);
-    return old;
 }
 
 /* --- text --------------------------------------------------------------------------------------
@@ -3950,7 +3939,10 @@ static void coro__task_end(coro_loop *loop, coro_task *task, coro_frame *root, i
 
 static inline void coro__wake_loop(coro_loop *loop)
 {
-    if (CORO__LOAD(&loop->asleep) && coro__set(&loop->asleep, 0) && loop->options.driver.wake)
+    if (!CORO__LOAD(&loop->asleep))
+        return;
+    CORO__STORE(&loop->asleep, 0);
+    if (loop->options.driver.wake)
         loop->options.driver.wake(loop->options.driver.arg);
 }
 
@@ -3981,33 +3973,32 @@ static inline coro_irq_count coro__take_rings(coro_irq *irq)
 
 static inline void coro__collect(coro_loop *loop)
 {
-    coro_post_node *newest, *oldest = NULL, *node;
-    coro_irq **at;
-    if (CORO__LOAD(&loop->posted)) {
-        CORO__EXCHANGE(newest, &loop->posted, (coro_post_node *)NULL);
-        while (newest != CORO__CLAIMED) {
-            node = newest;
-            newest = CORO__LOAD(&node->next);
-            CORO__STORE(&node->next, oldest ? oldest : CORO__CLAIMED);
-            oldest = node;
-        }
-        while (oldest != CORO__CLAIMED) {
-            node = oldest;
-            oldest = CORO__LOAD(&node->next);
-            CORO__STORE(&node->next, (coro_post_node *)NULL); /* now it may be posted again */
-            node->run(loop, node);
-        }
+    coro_post_node *newest, *oldest = CORO__CLAIMED, *node;
+    coro_irq *irq, **at = &loop->irqs;
+    do
+        newest = CORO__LOAD(&loop->posted);
+    while (newest && !coro__swap_if(&loop->posted, newest, NULL));
+    while (newest && newest != CORO__CLAIMED) {
+        node = newest;
+        newest = CORO__LOAD(&node->next);
+        CORO__STORE(&node->next, oldest);
+        oldest = node;
     }
-    for (at = &loop->irqs; *at;) {
-        coro_irq *irq = *at;
+    while (oldest != CORO__CLAIMED) {
+        node = oldest;
+        oldest = CORO__LOAD(&node->next);
+        CORO__STORE(&node->next, (coro_post_node *)NULL); /* now it may be posted again */
+        node->run(loop, node);
+    }
+    while ((irq = *at) != NULL) {
         coro_irq_count rings = coro__take_rings(irq);
-        if (!rings) {
+        if (rings) {
+            *at = irq->next;
+            (void)coro_complete(irq->waiter, (intptr_t)rings);
+            irq->waiter = NULL;
+        } else {
             at = &irq->next;
-            continue;
         }
-        *at = irq->next;
-        (void)coro_complete(irq->waiter, (intptr_t)rings);
-        irq->waiter = NULL;
     }
 }
 
@@ -4117,7 +4108,6 @@ static inline void coro__posix_wake(void *arg)
     int saved = errno; /* this may be a signal handler */
     if (end > 0 && write(end, "", 1) < 0)
         errno = saved; /* full: then it wakes anyhow */
-    errno = saved;
 }
 
 static inline void coro__posix_fini(void *arg)
