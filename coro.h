@@ -432,6 +432,7 @@ struct coro_frame {
 
 /* CORO_FRAME; -- the first member of a coroutine's struct. */
 #define CORO_FRAME coro_frame CORO_FRAME_first
+#define CORO__ME (&my->CORO_FRAME_first)
 
 struct coro_link {
     coro_link *next, *prev;
@@ -732,7 +733,7 @@ struct coro_loop {
     CORO__GO_TO_LABEL()                                                                           \
     switch (CORO__CASE((uint16_t)my->CORO_FRAME_first.place)) {                                   \
     default:                                                                                      \
-        return coro__put_down(coro__no_label(co, &my->CORO_FRAME_first));                         \
+        return coro__put_down(coro__no_label(co, CORO__ME));                                      \
     case CORO__CASE(0):
 
 /* CORO_END -- the end of the body: the frame's result is its first error, if any, else v. */
@@ -741,8 +742,7 @@ struct coro_loop {
     case CORO__CASE(CORO__AT_END):                                                                \
     coro__last:;                                                                                  \
     }                                                                                             \
-    return coro__end(co, &my->CORO_FRAME_first,                                                   \
-                     my->CORO_FRAME_first.err ? my->CORO_FRAME_first.err : (intptr_t)(v));        \
+    return coro__end(co, CORO__ME, CORO_ERR ? CORO_ERR : (intptr_t)(v));                          \
     CORO__STRICT_END
 
 /* CORO_TRY -- await x; if it fails, so does this frame.
@@ -772,7 +772,7 @@ struct coro_loop {
 
 /* CORO_FAIL -- fail with error e, as if an await had. */
 #define CORO_FAIL(e)                                                                              \
-    return coro__put_down(coro__exit(co, &my->CORO_FRAME_first, (intptr_t)(e), coro__in_finally))
+    return coro__put_down(coro__exit(co, CORO__ME, (intptr_t)(e), coro__in_finally))
 
 /* CORO_LEAVE -- leave by CORO_FINALLY and CORO_END, without an error. What `return` is elsewhere.
  */
@@ -781,7 +781,7 @@ struct coro_loop {
 /* CORO_FINALLY -- a label: what follows runs on every way out. Awaits here work, outside the
  * frame's own scopes; what is cancelled from further out needs coro_shield_open. */
 #define CORO_FINALLY                                                                              \
-    if (CORO_CHECK || coro__has_open(co, &my->CORO_FRAME_first))                                  \
+    if (CORO_CHECK || coro__has_open(co, CORO__ME))                                               \
         CORO_LEAVE();                                                                             \
     goto only_one_CORO_FINALLY_in_a_coroutine;                                                    \
     CORO__IN_FINALLY                                                                              \
@@ -839,12 +839,12 @@ struct coro_loop {
  * is returned once; then 0. -EBUSY while another task is in it.
  */
 #define coro_gen_next(co, generator)                                                              \
-    coro__gen_next((co), &my->CORO_FRAME_first, &(generator)->gen, __LINE__)
+    coro__gen_run((co), CORO__ME, &(generator)->gen, CORO__GEN_RUNNING, __LINE__)
 
 /* coro_gen_close -- end a generator early: its CORO_YIELD fails, its CORO_FINALLY runs. A
  * coroutine's call: 0, or what went wrong in its cleanup. Not begun or ended: left alone. */
 #define coro_gen_close(co, generator)                                                             \
-    coro__gen_close((co), &my->CORO_FRAME_first, &(generator)->gen, __LINE__)
+    coro__gen_run((co), CORO__ME, &(generator)->gen, CORO__GEN_CLOSING, __LINE__)
 
 /* --- the machinery of the macros above ----------------------------------------------------- */
 
@@ -889,9 +889,9 @@ struct coro_loop {
     coro__label_state(__extension__((char *)&&CORO__HERE(n) - (char *)&&coro__first))
 #define CORO__GO_TO_LABEL()                                                                       \
 coro__first:                                                                                      \
-    if (coro__at_label(&my->CORO_FRAME_first))                                                    \
+    if (coro__at_label(CORO__ME))                                                                 \
         __extension__({                                                                           \
-            goto *(void *)((char *)&&coro__first + coro__label_of(&my->CORO_FRAME_first));        \
+            goto *(void *)((char *)&&coro__first + coro__label_of(CORO__ME));                     \
         });
 #else
 #define CORO__ONE_COPY
@@ -912,7 +912,7 @@ coro__first:                                                                    
 #define CORO__WAIT(n, x)                                                                          \
     intptr_t coro__v;                                                                             \
     if (CORO_DEBUG)                                                                               \
-        co->leaf = &my->CORO_FRAME_first, CORO__PUT_DOWN(n);                                      \
+        co->leaf = CORO__ME, CORO__PUT_DOWN(n);                                                   \
     coro__v = CORO__VALUE(x);                                                                     \
     if (CORO_CHECK || coro__v <= CORO__SPECIAL) {                                                 \
         CORO__PUT_DOWN(n);                                                                        \
@@ -934,18 +934,18 @@ coro__first:                                                                    
               CORO__STATIC_ASSERT(CORO__IS_SIGNED(lv), "CORO_AWAIT needs an int, long or long "   \
                                   "long: an error is negative. For other types use CORO_TRY");)
 #define CORO__CLOSE_AT(n, group)                                                                  \
-    CORO__USE(n, coro__close(co, &my->CORO_FRAME_first, (group)),                                 \
+    CORO__USE(n, coro__close(co, CORO__ME, (group)),                                              \
               if (!coro__in_finally) { CORO__OR_FAIL }                                            \
               CORO_ERR = coro__v < 0 ? (int)coro__v : 0;)
 #define CORO__YIELD_AT(n)                                                                         \
     do {                                                                                          \
         intptr_t coro__v;                                                                         \
         CORO__PUT_DOWN(n);                                                                        \
-        coro__v = coro__yield(co, &my->CORO_FRAME_first);                                         \
+        coro__v = coro__yield(co, CORO__ME);                                                      \
         if (coro__v == 0) {                                                                       \
             return coro__put_down(1);                                                             \
             CORO__HERE(n):                                                                        \
-            coro__v = coro__yielded(co);                                                          \
+            coro__v = co->result;                                                                 \
         }                                                                                         \
         CORO__OR_FAIL                                                                             \
     } while (0)
@@ -1045,7 +1045,7 @@ template <> struct coro__signed<long long &> { enum { yes = 1 }; };
 #define CORO__LIKE(lv, v) static_cast<typename coro__plain<decltype((lv))>::type>(v)
 #define CORO__STORAGE_OF_THIS_COROUTINE(type, p) (p)
 #define CORO__IS_SIGNED(lv) (coro__signed<decltype((lv))>::yes)
-#define CORO__VALUE(x) coro__value(co, &my->CORO_FRAME_first, (x))
+#define CORO__VALUE(x) coro__value(co, CORO__ME, (x))
 #define coro__of_op coro__value
 #define coro__of_ret coro__value
 #define coro__of_int coro__value
@@ -1059,8 +1059,8 @@ template <> struct coro__signed<long long &> { enum { yes = 1 }; };
 #define CORO__STORAGE_OF_THIS_COROUTINE(type, p) _Generic((p), type *: (p))
 #define CORO__IS_SIGNED(lv) _Generic((lv), int: 1, long: 1, long long: 1, default: 0)
 #define CORO__VALUE(x)                                                                            \
-    _Generic((x), coro_op: coro__of_op, coro_ret: coro__of_ret, default: coro__of_int)(           \
-        co, &my->CORO_FRAME_first, (x))
+    _Generic((x), coro_op: coro__of_op, coro_ret: coro__of_ret,                                   \
+             default: coro__of_int)(co, CORO__ME, (x))
 #endif /* defined __cplusplus */
 
 /* Calls. The statement expressions, which gcc and clang have, evaluate each argument once. */
@@ -1074,8 +1074,8 @@ template <> struct coro__signed<long long &> { enum { yes = 1 }; };
     coro__call_to_be_awaited_with_CORO_TRY(__extension__({                                        \
         coro_task *coro__c = (co_);                                                               \
         struct fn *coro__f = CORO__STORAGE_OF_THIS_COROUTINE(struct fn, frame_);                  \
-        coro__no_local(coro__c, &my->CORO_FRAME_first, coro__f, __LINE__);                        \
-        *coro__f = CORO__NEW(fn, &my->CORO_FRAME_first, __VA_ARGS__);                             \
+        coro__no_local(coro__c, CORO__ME, coro__f, __LINE__);                                     \
+        *coro__f = CORO__NEW(fn, CORO__ME, __VA_ARGS__);                                          \
         before;                                                                                   \
         CORO__ENTER(fn, coro__c, coro__f);                                                        \
     }))
@@ -1085,11 +1085,9 @@ template <> struct coro__signed<long long &> { enum { yes = 1 }; };
 #define CORO__CALL_NEW(co_, fn, ...)                                                              \
     coro__call_to_be_awaited_with_CORO_TRY(__extension__({                                        \
         coro_task *coro__c = (co_);                                                               \
-        coro_frame *coro__f = coro__heap_frame(coro__c, &my->CORO_FRAME_first,                    \
-                                               &CORO__CAT(fn, _coro));                            \
+        coro_frame *coro__f = coro__heap_frame(coro__c, CORO__ME, &CORO__CAT(fn, _coro));         \
         if (coro__f)                                                                              \
-            *(struct fn *)(void *)coro__f = CORO__NEW(fn, coro__heap_caller(coro__f),             \
-                                                      __VA_ARGS__);                               \
+            *(struct fn *)(void *)coro__f = CORO__NEW(fn, coro__f->caller, __VA_ARGS__);          \
         coro__heap_call(coro__c, coro__f);                                                        \
     }))
 
@@ -1255,7 +1253,7 @@ static inline coro_loop *coro_loop_of(const coro_task *co)
  * opened it closes it when it leaves. Opening an open one traps.
  */
 #define coro_scope_open(co, scope)                                                                \
-    coro__scope_open((co), &my->CORO_FRAME_first, (scope), CORO__SCOPE, __LINE__)
+    coro__scope_open((co), CORO__ME, (scope), CORO__SCOPE, __LINE__)
 
 /* coro_timeout_open -- a scope that is cancelled after d. What it ends has -ETIMEDOUT.
  *
@@ -1263,8 +1261,7 @@ static inline coro_loop *coro_loop_of(const coro_task *co)
  *   ...
  *   CORO_TRY(coro_scope_close(co, &my->limit, 0));
  */
-#define coro_timeout_open(co, scope, d)                                                           \
-    coro__timeout_open((co), &my->CORO_FRAME_first, (scope), (d), __LINE__)
+#define coro_timeout_open(co, scope, d) coro__timeout_open((co), CORO__ME, (scope), (d), __LINE__)
 
 /* coro_shield_open -- a scope that cancellation from further out does not enter, for at most d.
  *
@@ -1273,8 +1270,7 @@ static inline coro_loop *coro_loop_of(const coro_task *co)
  *       CORO_IGNORE(coro_call(co, &my->bye, say_goodbye));
  *       (void)coro_scope_close(co, &my->shield, 0);
  */
-#define coro_shield_open(co, scope, d)                                                            \
-    coro__shield_open((co), &my->CORO_FRAME_first, (scope), (d), __LINE__)
+#define coro_shield_open(co, scope, d) coro__shield_open((co), CORO__ME, (scope), (d), __LINE__)
 
 /* coro_scope_close -- close it. rc says how the block ended, the value what that makes.
  *
@@ -1329,8 +1325,7 @@ CORO_API coro_time coro_deadline(const coro_task *co);
  *
  * A group is a scope as well (&g.scope): the body is cancelled with the children. Traps when open.
  */
-#define coro_group_open(co, group, mode)                                                          \
-    coro__group_open((co), &my->CORO_FRAME_first, (group), (mode), __LINE__)
+#define coro_group_open(co, group, mode) coro__group_open((co), CORO__ME, (group), (mode), __LINE__)
 
 /* coro_group_close -- wait for the children; rc says how the body ended. Usually by CORO_CLOSE(&g).
  *
@@ -1381,7 +1376,7 @@ CORO_API CORO__MUST_USE coro_op coro_group_next(coro_task *co, coro_group *group
  *   coro_context_set(co, &my->id, &request_id, "42");
  */
 #define coro_context_set(co, node, key, value)                                                    \
-    coro__context_set((co), &my->CORO_FRAME_first, (node), (key), (value), __LINE__)
+    coro__context_set((co), CORO__ME, (node), (key), (value), __LINE__)
 
 /* coro_context_get -- the innermost value of key that this task can see, or null. */
 CORO_API void *coro_context_get(const coro_task *co, const void *key);
@@ -1624,15 +1619,11 @@ CORO_API void coro__group_open(coro_task *co, coro_frame *frame, coro_group *gro
 CORO_API void coro__context_set(coro_task *co, coro_frame *frame, coro_context *node,
                                 const void *key, void *value, int line);
 CORO_API coro_frame *coro__heap_frame(coro_task *co, coro_frame *from, const coro_info *info);
-CORO_API coro_frame *coro__heap_caller(coro_frame *frame);
 CORO_API coro_ret coro__heap_call(coro_task *co, coro_frame *frame);
 CORO_API void coro__gen_open(coro_gen *gen, coro_frame *frame, const char *file, int line);
-CORO_API CORO__MUST_USE coro_ret coro__gen_next(coro_task *co, coro_frame *from, coro_gen *gen,
-                                                int line);
-CORO_API CORO__MUST_USE coro_ret coro__gen_close(coro_task *co, coro_frame *from, coro_gen *gen,
-                                                int line);
+CORO_API CORO__MUST_USE coro_ret coro__gen_run(coro_task *co, coro_frame *from, coro_gen *gen,
+                                               int state, int line);
 CORO_API int coro__yield(coro_task *co, coro_frame *frame);
-CORO_API int coro__yielded(coro_task *co);
 
 static inline unsigned coro__line(const coro_frame *frame)
 {
@@ -3217,17 +3208,6 @@ CORO_API void coro__gen_open(coro_gen *gen, coro_frame *frame, const char *file,
     gen->scope.core.flags = 0;
 }
 
-static inline coro_ret coro__gen_run(coro_task *co, coro_frame *from, coro_gen *gen, int state,
-                                     int line)
-{
-    coro_frame *frame = gen->scope.frame;
-    coro__no_local(co, from, gen, line);
-    gen->state = (uint8_t)state;
-    coro__scope_open(co, frame, &gen->scope, CORO__GENERATOR, line);
-    frame->caller = from;
-    return coro__enter(co, frame);
-}
-
 static inline void coro__gen_remove(coro_task *co, coro_gen *gen, int state)
 {
     coro_frame *frame = gen->scope.frame;
@@ -3245,26 +3225,23 @@ static intptr_t coro__gen_ended(coro_task *co, coro_gen *gen, intptr_t v)
     return v < 0 ? v : 0;
 }
 
-CORO_API coro_ret coro__gen_next(coro_task *co, coro_frame *from, coro_gen *gen, int line)
+/* Run it to its next CORO_YIELD; or, to close it, to its end. */
+CORO_API coro_ret coro__gen_run(coro_task *co, coro_frame *from, coro_gen *gen, int state, int line)
 {
+    coro_frame *frame = gen->scope.frame;
+    if (gen->state == CORO__GEN_FRESH && state == CORO__GEN_CLOSING)
+        gen->state = CORO__GEN_CLOSED;
     if (gen->state == CORO__GEN_CLOSED)
         return coro__put_down(0);
     if (gen->state != CORO__GEN_FRESH && gen->state != CORO__GEN_YIELDED)
         return coro__put_down(-EBUSY);
-    if (gen->state == CORO__GEN_FRESH)
-        co->loop->generators++;
-    return coro__gen_run(co, from, gen, CORO__GEN_RUNNING, line);
-}
-
-CORO_API coro_ret coro__gen_close(coro_task *co, coro_frame *from, coro_gen *gen, int line)
-{
-    if (gen->state == CORO__GEN_FRESH)
-        gen->state = CORO__GEN_CLOSED;
-    if (gen->state == CORO__GEN_CLOSED)
-        return coro__put_down(0);
-    if (gen->state != CORO__GEN_YIELDED)
-        return coro__put_down(-EBUSY);
-    return coro__gen_run(co, from, gen, CORO__GEN_CLOSING, line);
+    co->loop->generators += gen->state == CORO__GEN_FRESH;
+    coro__no_local(co, from, gen, line);
+    gen->state = (uint8_t)state;
+    coro__scope_open(co, frame, &gen->scope, CORO__GENERATOR, line);
+    frame->caller = from;
+    co->result = state == CORO__GEN_CLOSING ? -EPIPE : 0; /* what its CORO_YIELD gives */
+    return coro__enter(co, frame);
 }
 
 /* 0: put the frame down and hand the item over; else CORO_YIELD fails. */
@@ -3284,11 +3261,6 @@ CORO_API int coro__yield(coro_task *co, coro_frame *frame)
         return 0;
     }
     return coro__warn(co, CORO__T("CORO_YIELD outside a generator's own body"), -EPERM);
-}
-
-CORO_API int coro__yielded(coro_task *co)
-{
-    return ((coro_gen *)(void *)co->core.inner)->state == CORO__GEN_CLOSING ? -EPIPE : 0;
 }
 
 /* --- leaving a frame ----------------------------------------------------------------------- */
@@ -3365,8 +3337,6 @@ typedef struct coro__heap {
     size_t size;
 } coro__heap;
 
-#define CORO__HEAP_HEAD ((sizeof(coro__heap) + CORO_GRAIN - 1) / CORO_GRAIN * CORO_GRAIN)
-
 static inline intptr_t coro__heap_run(coro_task *co, coro_frame *frame)
 {
     coro_loop_free(co->loop, frame, ((coro__heap *)(void *)frame)->size);
@@ -3376,31 +3346,25 @@ static inline intptr_t coro__heap_run(coro_task *co, coro_frame *frame)
 CORO_API coro_frame *coro__heap_frame(coro_task *co, coro_frame *from, const coro_info *info)
 {
     static const coro_info self = {coro__heap_run, CORO__NAMES(coro_call_new) 0, 0};
-    const coro_frame frame = {&self, from, 0, 0};
-    size_t size = CORO__HEAP_HEAD + info->size - info->offset;
+    const coro_frame head = {&self, from, 0, 0};
+    size_t offset = coro__round(sizeof(coro__heap)), size = offset + info->size - info->offset;
     coro__heap *heap = (coro__heap *)coro_loop_alloc(co->loop, size);
+    coro_frame *frame;
     if (!heap)
         return NULL;
-    heap->frame = frame;
+    frame = (coro_frame *)(void *)((char *)heap + offset);
+    heap->frame = head;
     heap->size = size;
-    return (coro_frame *)(void *)((char *)heap + CORO__HEAP_HEAD);
-}
-
-CORO_API coro_frame *coro__heap_caller(coro_frame *frame)
-{
-    return (coro_frame *)(void *)((char *)frame - CORO__HEAP_HEAD);
+    frame->caller = &heap->frame;
+    return frame;
 }
 
 CORO_API coro_ret coro__heap_call(coro_task *co, coro_frame *frame)
 {
-    coro_ret r;
-    coro_frame *heap;
-    if (!frame)
-        return coro__put_down(-ENOMEM);
-    heap = coro__heap_caller(frame);
-    r = coro__enter(co, frame);
-    if (r.value > CORO__SPECIAL)
-        coro_loop_free(co->loop, heap, ((coro__heap *)(void *)heap)->size);
+    coro_frame *heap = frame ? frame->caller : NULL;
+    coro_ret r = heap ? coro__enter(co, frame) : coro__put_down(-ENOMEM);
+    if (heap && r.value > CORO__SPECIAL)
+        (void)coro__heap_run(co, heap);
     return r;
 }
 
@@ -4687,57 +4651,52 @@ CORO_API coro_loop_stats coro_stats(const coro_loop *loop)
     return s;
 }
 
+#define CORO__EXPECT(x, text)                                                                     \
+    if (!(x))                                                                                     \
+        return CORO__T(text);
+
 /* One task's part of coro_verify. */
 static inline const char *coro__verify_task(const coro_task *task)
 {
-    const coro_core *core, *inside = NULL;
-    if (!(task->core.flags & CORO__OPEN))
-        return CORO__T("a task in a group has ended");
-    if (task->sibling.next->prev != &task->sibling)
-        return CORO__T("a sibling ring is broken");
-    if (coro_cancelled(task) != ((coro__innermost(task)->flags & CORO__EFFECTIVE) != 0))
-        return CORO__T("a task's copy of its innermost scope's state is stale");
-    for (core = coro__innermost(task); core->kind != CORO__TASK;
-         inside = core, core = core->outer) {
-        if (!(core->flags & CORO__OPEN))
-            return CORO__T("a closed scope is in a chain");
-        if (inside && core->inner != inside)
-            return CORO__T("a chain is broken");
+    const coro_core *core = coro__innermost(task), *inside = NULL;
+    CORO__EXPECT(task->core.flags & CORO__OPEN, "a task in a group has ended")
+    CORO__EXPECT(task->sibling.next->prev == &task->sibling, "a sibling ring is broken")
+    CORO__EXPECT(coro_cancelled(task) == ((core->flags & CORO__EFFECTIVE) != 0),
+                 "a task's copy of its innermost scope's state is stale")
+    for (; core->kind != CORO__TASK; inside = core, core = core->outer) {
+        CORO__EXPECT(core->flags & CORO__OPEN, "a closed scope is in a chain")
+        CORO__EXPECT(!inside || core->inner == inside, "a chain is broken")
     }
-    if (task->waiting && task->waiting->head && task->wait.next->prev != &task->wait)
-        return CORO__T("a wait queue is broken");
+    CORO__EXPECT(!task->waiting || !task->waiting->head || task->wait.next->prev == &task->wait,
+                 "a wait queue is broken")
     return NULL;
 }
 
 CORO_API const char *coro_verify(coro_loop *loop)
 {
     coro_core *core = &loop->root.scope.core;
+    const char *wrong;
     int depth = 0;
-    uint32_t tasks = 0, timers = 0, waiting = 0;
+    uint32_t tasks = 0, timers = 0, busy = coro__ready_count(loop);
     for (; core; core = coro__walk(core, &depth)) {
-        const char *wrong = NULL;
-        timers += (core->flags & CORO__ARMED) != 0;
-        if (((core->flags & CORO__EFFECTIVE) != 0) !=
-            ((core->flags & CORO__REQUESTED) || coro__from_outside(core)))
-            return CORO__T("a core's effective state is stale");
-        if ((core->flags & CORO__ARMED) && core->timer.link.next->prev != &core->timer.link)
-            return CORO__T("a timer list is broken");
-        if (core->kind != CORO__TASK)
-            continue;
-        tasks++;
-        waiting += coro__task_of(core)->waiting != NULL;
-        wrong = coro__verify_task(coro__task_of(core));
-        if (wrong)
-            return wrong;
+        bool armed = (core->flags & CORO__ARMED) != 0;
+        bool cancelled = (core->flags & CORO__REQUESTED) || coro__from_outside(core);
+        timers += armed;
+        CORO__EXPECT(((core->flags & CORO__EFFECTIVE) != 0) == cancelled,
+                     "a core's effective state is stale")
+        CORO__EXPECT(!armed || core->timer.link.next->prev == &core->timer.link,
+                     "a timer list is broken")
+        if (core->kind == CORO__TASK) {
+            tasks++;
+            busy += coro__task_of(core)->waiting != NULL;
+            if ((wrong = coro__verify_task(coro__task_of(core))) != NULL)
+                return wrong;
+        }
     }
-    if (tasks != loop->alive)
-        return CORO__T("tasks are missing from the tree");
-    if (timers != loop->timers)
-        return CORO__T("timers are missing from the wheel");
-    if (waiting + coro__ready_count(loop) > tasks)
-        return CORO__T("a task is in the run queue and waits as well");
-    if (!loop->running && waiting + coro__ready_count(loop) != tasks)
-        return CORO__T("a task neither waits nor is ready");
+    CORO__EXPECT(tasks == loop->alive, "tasks are missing from the tree")
+    CORO__EXPECT(timers == loop->timers, "timers are missing from the wheel")
+    CORO__EXPECT(busy <= tasks, "a task is in the run queue and waits as well")
+    CORO__EXPECT(loop->running || busy == tasks, "a task neither waits nor is ready")
     return NULL;
 }
 
