@@ -1064,12 +1064,6 @@ template <> struct coro__signed<long long &> { enum { yes = 1 }; };
 #endif /* defined __cplusplus */
 
 /* Calls. The statement expressions, which gcc and clang have, evaluate each argument once. */
-#if CORO_CHECK
-#define CORO__ENTER(fn, co, f) coro__enter((co), &(f)->CORO_FRAME_first)
-#else
-#define CORO__ENTER(fn, co, f) fn((co), (f))
-#endif /* CORO_CHECK */
-
 #define CORO__CALL(co_, before, frame_, fn, ...)                                                  \
     coro__call_to_be_awaited_with_CORO_TRY(__extension__({                                        \
         coro_task *coro__c = (co_);                                                               \
@@ -1077,7 +1071,7 @@ template <> struct coro__signed<long long &> { enum { yes = 1 }; };
         coro__no_local(coro__c, CORO__ME, coro__f, __LINE__);                                     \
         *coro__f = CORO__NEW(fn, CORO__ME, __VA_ARGS__);                                          \
         before;                                                                                   \
-        CORO__ENTER(fn, coro__c, coro__f);                                                        \
+        CORO_CHECK ? coro__enter(coro__c, &coro__f->CORO_FRAME_first) : fn(coro__c, coro__f);     \
     }))
 #define CORO__LIMIT_CALL(scope, d)                                                                \
     coro__timeout_open(coro__c, &coro__f->CORO_FRAME_first, (scope), (d), __LINE__)
@@ -1112,9 +1106,8 @@ template <> struct coro__signed<long long &> { enum { yes = 1 }; };
     __extension__({                                                                               \
         CORO_TASK(fn) *coro__t = CORO__STORAGE_OF_THIS_COROUTINE(CORO_TASK(fn), task_);           \
         coro_group *coro__g = (group_);                                                           \
-        int coro__e = coro__start(                                                                \
-            coro__g, coro__not_alive(coro__g, &coro__t->task, __FILE__, __LINE__),                \
-            &CORO__CAT(fn, _coro));                                                               \
+        int coro__e = coro__start(coro__g, coro__not_alive(coro__g, &coro__t->task, __FILE__,     \
+                                  __LINE__), &CORO__CAT(fn, _coro));                              \
         if (coro__e == 0)                                                                         \
             coro__t->frame = CORO__NEW(fn, NULL, __VA_ARGS__);                                    \
         coro__e;                                                                                  \
@@ -1586,44 +1579,38 @@ CORO__MUST_USE static inline coro_op coro_local(void)
 
 /* --- functions behind the macros ----------------------------------------------------------- */
 
-CORO__COLD_API CORO__NORETURN void coro__trap(const coro_info *info, unsigned line,
-                                              const char *text);
+CORO__COLD_API CORO__NORETURN void coro__trap(const coro_info *, unsigned line, const char *text);
 CORO__COLD_API CORO__NORETURN void coro__trap_at(const char *file, unsigned line, const char *name,
                                                  const char *text);
-CORO__COLD_API CORO__NORETURN void coro__trap_alive(const char *file, int line);
-CORO__COLD_API CORO__NORETURN void coro__trap_local(const coro_task *co);
-CORO__COLD_API CORO__NORETURN void coro__trap_local_at(const coro_info *info, int line);
-CORO__COLD_API intptr_t coro__no_label(coro_task *co, coro_frame *frame);
-CORO__COLD_API intptr_t coro__exit(coro_task *co, coro_frame *frame, intptr_t e, bool in_finally);
-CORO__COLD_API intptr_t coro__end_slow(coro_task *co, coro_frame *frame, intptr_t v);
-CORO_API coro_op coro__sleep(coro_task *co, coro_time d);
-CORO_API coro_op coro__join(coro_task *co, coro_task *task);
-CORO_API int coro__task_cancel(coro_task *task);
-CORO_API int coro__task_result(const coro_task *task);
-CORO_API coro_status coro__task_status(const coro_task *task);
-CORO_API const char *coro__task_name(const coro_task *task);
-CORO_API coro_task *coro__spawn(coro_group *group, const coro_info *info);
-CORO__COLD_API int coro__not_spawned(coro_group *group, const coro_info *info);
-CORO_API int coro__start(coro_group *group, coro_task *task, const coro_info *info);
-CORO_API int coro__run(const coro_options *options, coro_task *task, const coro_info *info);
-CORO_API void coro__scope_open(coro_task *co, coro_frame *frame, coro_scope *scope, int kind,
-                               int line);
-CORO_API coro_time coro__from_now(coro_task *co, coro_time d);
-CORO_API void coro__deadline_open(coro_task *co, coro_frame *frame, coro_scope *scope,
-                                  coro_time when, int line);
-CORO_API void coro__shield_open(coro_task *co, coro_frame *frame, coro_scope *scope, coro_time d,
-                                int line);
-CORO_API void coro__leave(coro_task *co, coro_frame *frame);
-CORO_API void coro__group_open(coro_task *co, coro_frame *frame, coro_group *group, coro_mode mode,
-                               int line);
-CORO_API void coro__context_set(coro_task *co, coro_frame *frame, coro_context *node,
-                                const void *key, void *value, int line);
-CORO_API coro_frame *coro__heap_frame(coro_task *co, coro_frame *from, const coro_info *info);
-CORO_API coro_ret coro__heap_call(coro_task *co, coro_frame *frame);
-CORO_API void coro__gen_open(coro_gen *gen, coro_frame *frame, const char *file, int line);
-CORO_API CORO__MUST_USE coro_ret coro__gen_run(coro_task *co, coro_frame *from, coro_gen *gen,
-                                               int state, int line);
-CORO_API int coro__yield(coro_task *co, coro_frame *frame);
+CORO__COLD_API CORO__NORETURN void coro__trap_local_at(const coro_info *, int line);
+CORO__COLD_API intptr_t coro__no_label(coro_task *, coro_frame *);
+CORO__COLD_API intptr_t coro__exit(coro_task *, coro_frame *, intptr_t e, bool in_finally);
+CORO__COLD_API intptr_t coro__end_slow(coro_task *, coro_frame *, intptr_t v);
+CORO_API coro_op coro__sleep(coro_task *, coro_time d);
+CORO_API coro_op coro__join(coro_task *, coro_task *joined);
+CORO_API int coro__task_cancel(coro_task *);
+CORO_API int coro__task_result(const coro_task *);
+CORO_API coro_status coro__task_status(const coro_task *);
+CORO_API const char *coro__task_name(const coro_task *);
+CORO_API coro_task *coro__spawn(coro_group *, const coro_info *);
+CORO__COLD_API int coro__not_spawned(coro_group *, const coro_info *);
+CORO_API coro_task *coro__not_alive(const coro_group *, coro_task *, const char *file, int line);
+CORO_API int coro__start(coro_group *, coro_task *, const coro_info *);
+CORO_API int coro__run(const coro_options *, coro_task *, const coro_info *);
+CORO_API void coro__scope_open(coro_task *, coro_frame *, coro_scope *, int kind, int line);
+CORO_API coro_time coro__from_now(coro_task *, coro_time d);
+CORO_API void coro__deadline_open(coro_task *, coro_frame *, coro_scope *, coro_time, int line);
+CORO_API void coro__shield_open(coro_task *, coro_frame *, coro_scope *, coro_time d, int line);
+CORO_API void coro__leave(coro_task *, coro_frame *);
+CORO_API void coro__group_open(coro_task *, coro_frame *, coro_group *, coro_mode, int line);
+CORO_API void coro__context_set(coro_task *, coro_frame *, coro_context *, const void *key,
+                                void *value, int line);
+CORO_API coro_frame *coro__heap_frame(coro_task *, coro_frame *from, const coro_info *);
+CORO_API coro_ret coro__heap_call(coro_task *, coro_frame *);
+CORO_API void coro__gen_open(coro_gen *, coro_frame *, const char *file, int line);
+CORO_API CORO__MUST_USE coro_ret coro__gen_run(coro_task *, coro_frame *from, coro_gen *, int state,
+                                               int line);
+CORO_API int coro__yield(coro_task *, coro_frame *);
 
 static inline unsigned coro__line(const coro_frame *frame)
 {
@@ -1711,18 +1698,6 @@ static inline void coro__no_local(const coro_task *co, const coro_frame *frame, 
 {
     if (CORO__UNLIKELY(coro_is_local(co, p)))
         coro__trap_local_at(frame->info, line);
-}
-
-static inline coro_task *coro__not_alive(const coro_group *group, coro_task *task,
-                                         const char *file, int line)
-{
-    if (CORO_STACK_CHECK && group->loop && group->loop->running &&
-        CORO__UNLIKELY(coro__on_stack(group->loop, task)))
-        coro__trap_at(file, (unsigned)line, "coro_start",
-                      CORO__T("the task is a local variable: make it a member of the frame"));
-    if (CORO__UNLIKELY(task->core.flags & CORO__OPEN))
-        coro__trap_alive(file, line);
-    return task;
 }
 
 /* CORO_CLOSE: what this frame has open inside of the group is closed with it. */
@@ -1938,13 +1913,6 @@ CORO__COLD_API void coro__trap(const coro_info *info, unsigned line, const char 
 #endif /* CORO_NAMES */
 }
 
-CORO__COLD_API void coro__trap_alive(const char *file, int line)
-{
-    coro__trap_at(
-        file, (unsigned)line, "coro_start",
-        CORO__T("a task in this storage is alive; or the storage was not zeroed at first"));
-}
-
 CORO__COLD_API void coro__trap_local_at(const coro_info *info, int line)
 {
     coro__trap(info, (unsigned)line,
@@ -1952,9 +1920,23 @@ CORO__COLD_API void coro__trap_local_at(const coro_info *info, int line)
                        "when it ends: make it a member of the frame"));
 }
 
-CORO__COLD_API void coro__trap_local(const coro_task *co)
+CORO__COLD_PRIVATE void coro__trap_local(const coro_task *co)
 {
     coro__trap_local_at(co->leaf->info, (int)coro__line(co->leaf));
+}
+
+CORO_API coro_task *coro__not_alive(const coro_group *group, coro_task *task, const char *file,
+                                    int line)
+{
+    const char *text = NULL;
+    if (CORO_STACK_CHECK && group->loop && group->loop->running &&
+        CORO__UNLIKELY(coro__on_stack(group->loop, task)))
+        text = CORO__T("the task is a local variable: make it a member of the frame");
+    else if (task->core.flags & CORO__OPEN)
+        text = CORO__T("a task in this storage is alive; or the storage was not zeroed at first");
+    if (CORO__UNLIKELY(text != NULL))
+        coro__trap_at(file, (unsigned)line, "coro_start", text);
+    return task;
 }
 
 /* A mistake that is answered with an error: CORO_DEBUG says it aloud. */
@@ -3935,14 +3917,13 @@ static inline coro_irq_count coro__take_rings(coro_irq *irq)
     return rings;
 }
 
-static inline void coro__collect(coro_loop *loop)
+CORO__COLD_PRIVATE void coro__run_posts(coro_loop *loop)
 {
     coro_post_node *newest, *oldest = CORO__CLAIMED, *node;
-    coro_irq *irq, **at = &loop->irqs;
     do
         newest = CORO__LOAD(&loop->posted);
-    while (newest && !coro__swap_if(&loop->posted, newest, NULL));
-    while (newest && newest != CORO__CLAIMED) {
+    while (!coro__swap_if(&loop->posted, newest, NULL));
+    while (newest != CORO__CLAIMED) {
         node = newest;
         newest = CORO__LOAD(&node->next);
         CORO__STORE(&node->next, oldest);
@@ -3954,6 +3935,13 @@ static inline void coro__collect(coro_loop *loop)
         CORO__STORE(&node->next, (coro_post_node *)NULL); /* now it may be posted again */
         node->run(loop, node);
     }
+}
+
+static inline void coro__collect(coro_loop *loop)
+{
+    coro_irq *irq, **at = &loop->irqs;
+    if (CORO__LOAD(&loop->posted))
+        coro__run_posts(loop);
     while ((irq = *at) != NULL) {
         coro_irq_count rings = coro__take_rings(irq);
         if (rings) {
