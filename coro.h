@@ -704,7 +704,7 @@ struct coro_loop {
  */
 #define CORO(name)                                                                                \
     CORO__TYPES(name)                                                                             \
-    CORO__STRICT CORO__ONE_COPY static coro_ret name(coro_task *co, struct name *my);             \
+    CORO__STRICT CORO__COMPILE static coro_ret name(coro_task *co, struct name *my);              \
     CORO__RUN_FUNCTION(name)                                                                      \
     CORO__UNUSED static const coro_info CORO__CAT(name, _coro) = CORO__INFO(name);                \
     static coro_ret name(coro_task *co, struct name *my)
@@ -712,7 +712,7 @@ struct coro_loop {
 /* CORO_DECLARE -- say that CORO_DEFINE(name) is in some file. After struct name. */
 #define CORO_DECLARE(name)                                                                        \
     CORO__TYPES(name)                                                                             \
-    CORO__STRICT CORO__ONE_COPY extern coro_ret name(coro_task *co, struct name *my);             \
+    CORO__STRICT CORO__COMPILE extern coro_ret name(coro_task *co, struct name *my);              \
     CORO__STRICT_END extern const coro_info CORO__CAT(name, _coro)
 
 /* CORO_DEFINE -- the coroutine of CORO_DECLARE(name). */
@@ -875,26 +875,31 @@ struct coro_loop {
 #define CORO__CASE(n) (n)
 #endif /* CORO_CHECK */
 
-#if CORO_LABELS_AS_VALUES
-/* A function whose labels are values must be compiled once, and in one piece. */
-#if defined __clang__
-#define CORO__ONE_COPY __attribute__((noinline))
-#else
-#define CORO__ONE_COPY                                                                            \
+/* How a coroutine's function is compiled. With labels as values: once, and in one piece. With
+ * CORO_CHECK gcc must not take a local that is lost for the constant that it began with. */
+#if CORO_LABELS_AS_VALUES && defined __clang__
+#define CORO__COMPILE __attribute__((noinline))
+#elif CORO_LABELS_AS_VALUES
+#define CORO__COMPILE                                                                             \
     __attribute__((noinline, noclone, optimize("no-reorder-blocks-and-partition")))
-#endif /* defined __clang__ */
+#elif CORO_CHECK && !defined __clang__
+#define CORO__COMPILE __attribute__((optimize("no-tree-ccp")))
+#else
+#define CORO__COMPILE
+#endif /* CORO_LABELS_AS_VALUES && defined __clang__ */
+
+#if CORO_LABELS_AS_VALUES
 /* The label's distance from the first one, biased: neither 0 nor one of the states above. */
 #define CORO__HERE(n) CORO__CAT(coro__label_, n)
 #define CORO__STATE(n)                                                                            \
     coro__label_state(__extension__((char *)&&CORO__HERE(n) - (char *)&&coro__first))
 #define CORO__GO_TO_LABEL()                                                                       \
 coro__first:                                                                                      \
-    if (coro__at_label(CORO__ME))                                                                 \
+    if (coro__label_of(CORO__ME))                                                                 \
         __extension__({                                                                           \
             goto *(void *)((char *)&&coro__first + coro__label_of(CORO__ME));                     \
         });
 #else
-#define CORO__ONE_COPY
 #define CORO__HERE(n) case CORO__CASE(CORO__NUMBER(n))
 #define CORO__STATE(n) CORO__NUMBER(n)
 #define CORO__GO_TO_LABEL()
@@ -1011,23 +1016,14 @@ coro__first:                                                                    
 #else
 #define CORO__STRICT_CXX
 #endif /* defined __cplusplus && !defined __clang__ */
-/* CORO_CHECK: gcc must not take a local that is lost for the constant that it began with. */
-#if CORO_CHECK && !CORO_NO_LOCAL_CHECK && !CORO_LABELS_AS_VALUES && !defined __clang__
-#define CORO__STRICT_COPIES                                                                       \
-    _Pragma("GCC push_options") CORO__PRAGMA(GCC optimize "no-tree-ccp")
-#define CORO__OPTIMISE_AGAIN _Pragma("GCC pop_options")
-#else
-#define CORO__STRICT_COPIES
-#define CORO__OPTIMISE_AGAIN
-#endif /* CORO_CHECK && !CORO_NO_LOCAL_CHECK && ... */
 #define CORO__STRICT                                                                              \
     CORO__DIAGNOSTIC(push) CORO__DIAGNOSTIC(ignored "-Wpragmas")                                  \
     CORO__DIAGNOSTIC(ignored "-Wunknown-warning-option")                                          \
     CORO__DIAGNOSTIC(ignored "-Wunevaluated-expression")                                          \
     CORO__DIAGNOSTIC(error "-Wincompatible-pointer-types")                                        \
     CORO__DIAGNOSTIC(error "-Wunused-result") CORO__DIAGNOSTIC(error "-Wreturn-type")             \
-    CORO__STRICT_LOCALS CORO__STRICT_SWITCH CORO__STRICT_CXX CORO__STRICT_COPIES
-#define CORO__STRICT_END CORO__OPTIMISE_AGAIN CORO__DIAGNOSTIC(pop)
+    CORO__STRICT_LOCALS CORO__STRICT_SWITCH CORO__STRICT_CXX
+#define CORO__STRICT_END CORO__DIAGNOSTIC(pop)
 
 /* From here to the end of the body macros go to CORO_END: this constant hides CORO_BEGIN's. */
 #define CORO__IN_FINALLY                                                                          \
@@ -1675,14 +1671,11 @@ static inline unsigned coro__label_state(ptrdiff_t distance)
     return (unsigned)(d + 0x8000);
 }
 
-static inline bool coro__at_label(const coro_frame *frame)
-{
-    return (frame->place & 0xffffu) != 0 && (frame->place & 0xffffu) < CORO__ENDED;
-}
-
+/* The distance at which to go on; 0: where the switch says. */
 static inline ptrdiff_t coro__label_of(const coro_frame *frame)
 {
-    return (ptrdiff_t)((int32_t)(frame->place & 0xffffu) - 0x8000);
+    int32_t at = (int32_t)(frame->place & 0xffffu);
+    return at == 0 || at >= (int32_t)CORO__ENDED ? 0 : (ptrdiff_t)(at - 0x8000);
 }
 #endif /* CORO_LABELS_AS_VALUES */
 
