@@ -385,10 +385,8 @@ typedef uint32_t coro_count;
 typedef uint32_t coro_irq_count;
 #endif /* defined __AVR__ */
 
-typedef struct coro_context coro_context;
 typedef struct coro_core coro_core;
 typedef struct coro_frame coro_frame;
-typedef struct coro_gen coro_gen;
 typedef struct coro_group coro_group;
 typedef struct coro_info coro_info;
 typedef struct coro_irq coro_irq;
@@ -527,17 +525,17 @@ struct coro_group {
 };
 
 /* A generator: CORO_GEN(fn) is this and the frame. */
-struct coro_gen {
+typedef struct coro_gen {
     coro_scope scope; /* spliced into the consumer's chain while the generator runs */
     uint8_t state;    /* CORO__GEN_... */
-};
+} coro_gen;
 
 /* A value that is found by its key from here down the tree of tasks. */
-struct coro_context {
+typedef struct coro_context {
     coro_scope scope; /* its place in the chain */
     const void *key;  /* compared by address */
     void *value;      /* the user's */
-};
+} coro_context;
 
 /* What a task's life has come to. */
 typedef enum coro_status {
@@ -758,10 +756,13 @@ struct coro_loop {
 
 /* CORO_AWAIT -- await x and look at the result yourself: CORO_AWAIT(my->rc, coro_join(co, &my->t));
  * lv is an int, long or long long: in an unsigned or short one an error would be a length. */
-#define CORO_AWAIT(lv, x) CORO__AWAIT_TO(CORO__COUNT, lv, x)
+#define CORO_AWAIT(lv, x)                                                                         \
+    CORO__AWAIT(CORO__COUNT, x, (lv) = CORO__LIKE(lv, coro__v);                                   \
+                CORO__STATIC_ASSERT(CORO__IS_SIGNED(lv), "CORO_AWAIT needs an int, long or long " \
+                                    "long: an error is negative. For other types use CORO_TRY");)
 
 /* CORO_IGNORE -- await x and drop the result. In a cancelled scope a loop of these never ends. */
-#define CORO_IGNORE(x) CORO__AWAIT_DROP(CORO__COUNT, x)
+#define CORO_IGNORE(x) CORO__AWAIT(CORO__COUNT, x, (void)coro__v;)
 
 /* CORO_YIELD -- in a generator: hand the item over, go on at the next coro_gen_next.
  *
@@ -793,7 +794,10 @@ struct coro_loop {
 
 /* CORO_CLOSE -- close a group with the error so far; the group's verdict takes its place. In the
  * body a failure leaves, as with CORO_TRY; in FINALLY control goes on. */
-#define CORO_CLOSE(group) CORO__CLOSE_AT(CORO__COUNT, group)
+#define CORO_CLOSE(group)                                                                         \
+    CORO__AWAIT(CORO__COUNT, coro__close(co, CORO__ME, (group)),                                  \
+                if (!coro__in_finally) { CORO__OR_FAIL }                                          \
+                CORO_ERR = coro__v < 0 ? (int)coro__v : 0;)
 
 /* coro_call -- call a coroutine whose frame you embed.
  *
@@ -925,23 +929,14 @@ coro__first:                                                                    
         CORO__HERE(n):                                                                            \
         coro__v = co->result;                                                                     \
     }
-#define CORO__USE(n, x, use)                                                                      \
-    do { CORO__WAIT(n, x) use } while (0)
+#define CORO__AWAIT(n, x, then)                                                                   \
+    do { CORO__WAIT(n, x) then } while (0)
 #define CORO__OR_FAIL                                                                             \
     if (CORO__UNLIKELY(coro__v < 0))                                                              \
         CORO_FAIL(coro__v);
 
-#define CORO__TRY1(n, x) CORO__USE(n, x, CORO__OR_FAIL)
-#define CORO__TRY2(n, lv, x) CORO__USE(n, x, CORO__OR_FAIL (lv) = CORO__LIKE(lv, coro__v);)
-#define CORO__AWAIT_DROP(n, x) CORO__USE(n, x, (void)coro__v;)
-#define CORO__AWAIT_TO(n, lv, x)                                                                  \
-    CORO__USE(n, x, (lv) = CORO__LIKE(lv, coro__v);                                               \
-              CORO__STATIC_ASSERT(CORO__IS_SIGNED(lv), "CORO_AWAIT needs an int, long or long "   \
-                                  "long: an error is negative. For other types use CORO_TRY");)
-#define CORO__CLOSE_AT(n, group)                                                                  \
-    CORO__USE(n, coro__close(co, CORO__ME, (group)),                                              \
-              if (!coro__in_finally) { CORO__OR_FAIL }                                            \
-              CORO_ERR = coro__v < 0 ? (int)coro__v : 0;)
+#define CORO__TRY1(n, x) CORO__AWAIT(n, x, CORO__OR_FAIL)
+#define CORO__TRY2(n, lv, x) CORO__AWAIT(n, x, CORO__OR_FAIL (lv) = CORO__LIKE(lv, coro__v);)
 #define CORO__YIELD_AT(n)                                                                         \
     do {                                                                                          \
         intptr_t coro__v;                                                                         \
@@ -1712,9 +1707,8 @@ static inline coro_ret coro__end(coro_task *co, coro_frame *frame, intptr_t v)
 {
     if (CORO__UNLIKELY(coro__has_open(co, frame)))
         return coro__put_down(coro__end_slow(co, frame, v));
-#if CORO_DEBUG
-    frame->place = CORO__ENDED | (frame->place & 0xffff0000u);
-#endif /* CORO_DEBUG */
+    if (CORO_DEBUG)
+        frame->place = CORO__ENDED | (frame->place & 0xffff0000u);
     return coro__put_down(coro__no_special(v));
 }
 
