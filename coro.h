@@ -338,8 +338,7 @@
 #if defined CORO_SHARED
 #define CORO_API CORO__EXTERN
 #define CORO__COLD_API CORO_API CORO__COLD
-#define CORO__TAG(a, b, c, d, e, f, g, h, i, j, k, l)                                             \
-    CORO__TAG_(a, b, c, d, e, f, g, h, i, j, k, l)
+#define CORO__TAG(...) CORO__TAG_(__VA_ARGS__)
 #define CORO__TAG_(a, b, c, d, e, f, g, h, i, j, k, l)                                            \
     CORO_IMPLEMENTATION_belongs_in_one_file_and_the_same_options_in_all_DEBUG##a##_CHECK##b       \
         ##_NAMES##c##_TIME_BITS##d##_WHEEL_BITS##e##_RING##f##_GROUP_ERRORS##g##_CLASSES##h       \
@@ -775,8 +774,7 @@ struct coro_loop {
 #define CORO_FAIL(e)                                                                              \
     return coro__put_down(coro__exit(co, CORO__ME, (intptr_t)(e), coro__in_finally))
 
-/* CORO_LEAVE -- leave by CORO_FINALLY and CORO_END, without an error. What `return` is elsewhere.
- */
+/* CORO_LEAVE -- leave by CORO_FINALLY and CORO_END without an error, as `return` does elsewhere. */
 #define CORO_LEAVE() CORO_FAIL(0)
 
 /* CORO_FINALLY -- a label: what follows runs on every way out. Awaits here work, outside the
