@@ -122,9 +122,11 @@
  *   coro_irq_wait              yes       yes     yes       c
  *   coro_dump coro_stats coro_verify      no     no   no   t
  *   coro_suspend coro_done coro_refuse coro_complete coro_word  no  -  -  t
- *   coro_waitq_next coro_is_local coro_local      no     no   no   t
- *   CORO_S CORO_MS CORO_US coro_time_before       -      -    -    t
- *   CORO_TRAP                                     yours to replace
+ *   coro_alarm coro_move coro_note_add coro_note_drop coro_report    no   no   no   t
+ *   coro_waitq_next coro_waitq_before coro_waitq_last                no   no   no   t
+ *   coro_is_local coro_local coro_loop_recent     no     no   no   t
+ *   CORO_S CORO_MS CORO_US coro_time_before coro_time_after coro_time_since   -  -  -  t
+ *   CORO_ASSERT CORO_MEMCPY CORO_TRAP             yours to replace
  */
 #if !defined CORO_H
 #define CORO_H
@@ -262,7 +264,24 @@
 #define CORO_STEPS 256
 #endif /* !CORO_STEPS */
 
-/* Yours to replace, too: CORO_TRAP(file, line, name, text), which says why the program ends. */
+/* Yours to replace, too: CORO_TRAP(file, line, name, text), which says why the program ends;
+ * CORO_ASSERT(x); CORO_MEMCPY(to, from, n). */
+#ifndef CORO_ASSERT
+#if CORO_DEBUG && CORO_HOSTED
+#include <assert.h>
+#define CORO_ASSERT(x) assert(x)
+#else
+#define CORO_ASSERT(x) ((void)0)
+#endif /* CORO_DEBUG && CORO_HOSTED */
+#endif /* !CORO_ASSERT */
+#ifndef CORO_MEMCPY
+#define CORO_MEMCPY(to, from, n) __builtin_memcpy((to), (from), (n))
+#endif /* !CORO_MEMCPY */
+
+/* 1: the lines of coro_sync.h keep the longest wait. */
+#ifndef CORO_LINE_TIMES
+#define CORO_LINE_TIMES CORO__DEFAULT(1, 0)
+#endif /* !CORO_LINE_TIMES */
 
 /* Errors are negative errno values. Where there is no errno.h, or one that gives most of them the
  * same number as avr-libc's does, they have Linux's numbers. */
@@ -339,14 +358,14 @@
 #define CORO_API CORO__EXTERN
 #define CORO__COLD_API CORO_API CORO__COLD
 #define CORO__TAG(...) CORO__TAG_(__VA_ARGS__)
-#define CORO__TAG_(a, b, c, d, e, f, g, h, i, j, k, l)                                            \
+#define CORO__TAG_(a, b, c, d, e, f, g, h, i, j, k, l, m)                                         \
     CORO_IMPLEMENTATION_belongs_in_one_file_and_the_same_options_in_all_DEBUG##a##_CHECK##b       \
         ##_NAMES##c##_TIME_BITS##d##_WHEEL_BITS##e##_RING##f##_GROUP_ERRORS##g##_CLASSES##h       \
-        ##_HOSTED##i##_STACK_CHECK##j##_WHEEL_SHIFT##k##_TICKS_PER_S##l
+        ##_HOSTED##i##_STACK_CHECK##j##_WHEEL_SHIFT##k##_TICKS_PER_S##l##_LINE_TIMES##m
 #define coro__end_slow                                                                            \
-    CORO__TAG(CORO_DEBUG, CORO_CHECK, CORO_NAMES, CORO_TIME_BITS, CORO_WHEEL_BITS, CORO_READY_RING,     \
-              CORO_GROUP_ERRORS, CORO_CLASSES, CORO_HOSTED, CORO_STACK_CHECK, CORO_WHEEL_SHIFT,   \
-              CORO_TICKS_PER_S)
+    CORO__TAG(CORO_DEBUG, CORO_CHECK, CORO_NAMES, CORO_TIME_BITS, CORO_WHEEL_BITS,                \
+              CORO_READY_RING, CORO_GROUP_ERRORS, CORO_CLASSES, CORO_HOSTED, CORO_STACK_CHECK,    \
+              CORO_WHEEL_SHIFT, CORO_TICKS_PER_S, CORO_LINE_TIMES)
 #else
 #define CORO_API static inline
 #define CORO__COLD_API static CORO__COLD CORO__UNUSED
@@ -391,6 +410,7 @@ typedef struct coro_info coro_info;
 typedef struct coro_irq coro_irq;
 typedef struct coro_link coro_link;
 typedef struct coro_loop coro_loop;
+typedef struct coro_note coro_note;
 typedef struct coro_ops coro_ops;
 typedef struct coro_post_node coro_post_node;
 typedef struct coro_scope coro_scope;
@@ -460,7 +480,7 @@ struct coro_task {
         coro_link sibling;                    /* in its group's children; done: next completed */
         char CORO_TASK_or_coro_task_expected; /* so that functions take both */
     };
-    coro_task *joiner;         /* the first of those who wait for its end, in a ring */
+    coro_task *joiner;         /* a note, or the first of the ring of those who join */
     coro_link wait;            /* in a wait queue; or in the run queue (next) */
     const coro_waitq *waiting; /* what it waits in; null: it is ready, or runs, or has ended */
     coro_core core;            /* .outer is the group */
@@ -480,6 +500,12 @@ struct coro_scope {
 struct coro_waitq {
     coro_task *head;     /* a ring through task.wait; null: nobody */
     const coro_ops *ops; /* of those who wait here */
+};
+
+/* Left with a task, to be told of its end. */
+struct coro_note {
+    coro_task *next;                                  /* as task.joiner */
+    void (*ended)(coro_note *note, coro_task *task); /* may complete other tasks */
 };
 
 /* How a group treats its children. */
@@ -1219,6 +1245,15 @@ CORO_API coro_time coro_now(coro_task *co);
 /* coro_time_before -- is a before b? 32-bit ticks may wrap: do not compare them with <. */
 CORO_API bool coro_time_before(coro_time a, coro_time b);
 
+/* coro_time_after -- the time d >= 0 after t; saturates, and is never CORO_FOREVER by accident. */
+CORO_API coro_time coro_time_after(coro_time t, coro_time d);
+
+/* coro_time_since -- how long after b is a? Ticks of 32 bits may have wrapped. */
+static inline coro_time coro_time_since(coro_time a, coro_time b)
+{
+    return (coro_time)((coro__utime)a - (coro__utime)b);
+}
+
 /* coro_loop_of -- the loop that runs this task. */
 static inline coro_loop *coro_loop_of(const coro_task *co)
 {
@@ -1396,6 +1431,12 @@ CORO_API coro_time coro_loop_deadline(coro_loop *loop);
 /* coro_loop_now -- the loop's clock, read now. */
 CORO_API coro_time coro_loop_now(coro_loop *loop);
 
+/* coro_loop_recent -- what the clock was when it was last read: for statistics. */
+static inline coro_time coro_loop_recent(const coro_loop *loop)
+{
+    return loop->now;
+}
+
 /* coro_loop_stop -- let coro_loop_run return when those that are ready now have run; a later one
  * goes on. Before a run: it makes one round, without sleeping. */
 CORO_API void coro_loop_stop(coro_loop *loop);
@@ -1497,6 +1538,48 @@ CORO_API CORO__MUST_USE coro_op coro_suspend(coro_task *co, coro_waitq *queue, c
  * True; false when it does not wait (its wait has ended already). */
 CORO_API bool coro_complete(coro_task *task, intptr_t result);
 
+/* A note in place of a joiner has a bit that no address has: the lowest; on AVR, which aligns
+ * nothing, the highest. */
+#define CORO__NOTE (sizeof(void *) > 2 ? (uintptr_t)1 : (uintptr_t)0x8000)
+
+static inline coro_task *coro__of_note(coro_note *note)
+{
+    return (coro_task *)((uintptr_t)note | CORO__NOTE);
+}
+
+/* Null: this is a joiner, or nobody. */
+static inline coro_note *coro__note_at(const coro_task *joiner)
+{
+    uintptr_t at = (uintptr_t)joiner;
+    return at & CORO__NOTE ? (coro_note *)(at & ~CORO__NOTE) : NULL;
+}
+
+/* coro_alarm -- the wait of task is to be aborted at time t, as if by coro_within; what comes first
+ * counts. ops.abort may end it otherwise: coro_complete it, and return CORO_ABORT_LATER. */
+CORO_API void coro_alarm(coro_task *task, coro_time t);
+
+/* coro_move -- a task that waits in a queue goes on waiting, at the end of another. */
+CORO_API void coro_move(coro_task *task, coro_waitq *queue, const coro_ops *ops, intptr_t word);
+
+/* coro_note_add -- have note->ended(note, task) called when the task ends, before its joiners. */
+static inline void coro_note_add(coro_task *task, coro_note *note)
+{
+    note->next = task->joiner;
+    task->joiner = coro__of_note(note);
+}
+
+/* coro_note_drop -- take it back. */
+static inline void coro_note_drop(coro_task *task, coro_note *note)
+{
+    coro_task **at = &task->joiner;
+    while (*at != coro__of_note(note))
+        at = &coro__note_at(*at)->next;
+    *at = note->next;
+}
+
+/* coro_report -- say something about a task to options.report: its name, text, where it is. */
+CORO__COLD_API void coro_report(const coro_task *task, const char *text);
+
 static inline coro_op coro__op(intptr_t v)
 {
     coro_op op;
@@ -1543,6 +1626,18 @@ static inline coro_task *coro_waitq_next(const coro_waitq *queue, const coro_tas
 {
     coro_task *next = coro__of_link(task->wait.next);
     return next == queue->head ? NULL : next;
+}
+
+/* coro_waitq_last -- the one who came last, or null. */
+static inline coro_task *coro_waitq_last(const coro_waitq *queue)
+{
+    return queue->head ? coro__of_link(queue->head->wait.prev) : NULL;
+}
+
+/* coro_waitq_before -- the one before task in the queue, or null. */
+static inline coro_task *coro_waitq_before(const coro_waitq *queue, const coro_task *task)
+{
+    return task == queue->head ? NULL : coro__of_link(task->wait.prev);
 }
 
 /* Between the loop's frame and the present one. Less than a guard page further down, for the case
@@ -1956,11 +2051,6 @@ static inline void coro__unlink(coro_link *n)
     n->prev->next = n->next;
 }
 
-static inline coro_time coro_time_since(coro_time a, coro_time b)
-{
-    return (coro_time)((coro__utime)a - (coro__utime)b); /* ticks of 32 bits wrap */
-}
-
 CORO_API bool coro_time_before(coro_time a, coro_time b)
 {
 #if CORO_TIME_BITS == 64
@@ -1972,8 +2062,8 @@ CORO_API bool coro_time_before(coro_time a, coro_time b)
 #endif /* CORO_TIME_BITS == 64 */
 }
 
-/* now + d, for d >= 0; saturates. No sum and no clock reading is CORO_FOREVER. */
-static inline coro_time coro_time_after(coro_time now, coro_time d)
+/* No sum and no clock reading is CORO_FOREVER. */
+CORO_API coro_time coro_time_after(coro_time now, coro_time d)
 {
 #if CORO_TIME_BITS == 64
     return d > CORO_FOREVER - (now > 0 ? now : 0) ? CORO_FOREVER : now + d;
@@ -2522,6 +2612,11 @@ CORO__COLD_PRIVATE void coro__slow_step(coro_loop *loop, const coro_info *info, 
                   line);
 }
 
+CORO__COLD_API void coro_report(const coro_task *task, const char *text)
+{
+    coro__report(task->loop, task, text);
+}
+
 /* An error that no caller and no group will see. */
 CORO__COLD_PRIVATE void coro__unseen(coro_loop *loop, coro_task *task, int error)
 {
@@ -2618,6 +2713,15 @@ CORO_API coro_op coro_suspend(coro_task *co, coro_waitq *queue, const coro_ops *
     return coro__suspend_aside(co, queue, word);
 }
 
+CORO_API void coro_move(coro_task *task, coro_waitq *queue, const coro_ops *ops, intptr_t word)
+{
+    coro__ring_remove(&coro__queue_of(task)->head, task);
+    queue->ops = ops;
+    coro__ring_append(&queue->head, task);
+    task->waiting = queue;
+    task->result = word;
+}
+
 /* The wait is to end with this error, if the operation lets it. */
 static inline void coro__abort(coro_task *task, int error)
 {
@@ -2632,7 +2736,7 @@ static inline void coro__abort(coro_task *task, int error)
         (void)coro_complete(task, error);
         if (ops->gone)
             ops->gone(task, queue);
-    } else {
+    } else if (task->waiting) { /* the hook has not ended it */
         task->core.flags |= CORO__ABORTING;
     }
 }
@@ -2683,12 +2787,23 @@ CORO_API coro_op coro_sleep_until(coro_task *co, coro_time t)
     return coro__op(CORO__PENDING);
 }
 
+CORO_API void coro_alarm(coro_task *task, coro_time t)
+{
+    if (t == CORO_FOREVER)
+        return;
+    if (task->core.flags & CORO__ARMED) {
+        if (!coro_time_before(t, task->core.timer.when))
+            return; /* a sleep, or another limit, that ends sooner */
+        coro__timer_disarm(task->loop, &task->core);
+    }
+    coro__timer_arm(task->loop, &task->core, t);
+    task->core.flags |= CORO__LIMIT;
+}
+
 CORO_API coro_op coro_within(coro_task *co, coro_time d,
                              coro_op op_for_a_call_there_is_coro_call_within)
 {
     coro_op op = op_for_a_call_there_is_coro_call_within;
-    coro_loop *loop = co->loop;
-    coro_time when;
     if (op.value != CORO__PENDING || d == CORO_FOREVER || !co->waiting)
         return op;
     if (d <= 0) {
@@ -2696,16 +2811,7 @@ CORO_API coro_op coro_within(coro_task *co, coro_time d,
         coro__abort(co, -ETIMEDOUT);
         return op;
     }
-    when = coro_time_after(coro__read_clock(loop), d);
-    if (when == CORO_FOREVER)
-        return op;
-    if (co->core.flags & CORO__ARMED) {
-        if (!coro_time_before(when, co->core.timer.when))
-            return op; /* a sleep, or an inner limit, that ends sooner */
-        coro__timer_disarm(loop, &co->core);
-    }
-    coro__timer_arm(loop, &co->core, when);
-    co->core.flags |= CORO__LIMIT;
+    coro_alarm(co, coro_time_after(coro__read_clock(co->loop), d));
     return op;
 }
 
@@ -3755,11 +3861,20 @@ CORO_API int coro__task_result(const coro_task *task)
     return coro__as_int(task->result);
 }
 
+/* The ring of those who join is behind the notes. */
+static inline coro_task **coro__joiners(coro_task *task)
+{
+    coro_task **at = &task->joiner;
+    while (coro__note_at(*at))
+        at = &coro__note_at(*at)->next;
+    return at;
+}
+
 /* Those who join are in a ring from the joined task; the word of each is that task. */
 static inline coro_abort coro__abort_join(coro_task *task, coro_waitq *queue)
 {
     (void)queue;
-    coro__ring_remove(&((coro_task *)coro_word(task))->joiner, task);
+    coro__ring_remove(coro__joiners((coro_task *)coro_word(task)), task);
     return CORO_ABORT_DONE;
 }
 
@@ -3781,12 +3896,17 @@ CORO_API coro_op coro__join(coro_task *co, coro_task *task)
         return coro_done(co, !task->leaf && !task->result ? -EINVAL : coro__joined(task));
     if (task->loop != co->loop)
         return coro_done(co, -EINVAL);
-    coro__ring_append(&task->joiner, co);
+    coro__ring_append(coro__joiners(task), co);
     return coro__suspend_aside(co, coro__waits_join(), (intptr_t)task);
 }
 
 CORO__COLD_PRIVATE void coro__wake_joiners(coro_task *task)
 {
+    coro_note *note;
+    while ((note = coro__note_at(task->joiner)) != NULL) {
+        task->joiner = note->next;
+        note->ended(note, task);
+    }
     while (task->joiner) {
         coro_task *joiner = task->joiner;
         (void)coro__abort_join(joiner, NULL); /* out of the ring */
@@ -3831,7 +3951,7 @@ CORO__COLD_PRIVATE void coro__task_end_slow(coro_loop *loop, coro_task *task, co
                                 ? CORO__CANCELLED
                                 : CORO__FAILED;
     coro__event(loop, CORO_EVENT_END, task);
-    seen = task->joiner || task == loop->main;
+    seen = *coro__joiners(task) || task == loop->main;
     if (task->joiner)
         coro__wake_joiners(task);
     if (task->result < 0)
