@@ -126,11 +126,6 @@
 
 #include "coro.h"
 
-/* 1: lines keep the longest wait. */
-#ifndef CORO_LINE_TIMES
-#define CORO_LINE_TIMES CORO__DEFAULT(1, 0)
-#endif /* !CORO_LINE_TIMES */
-
 #if !defined EOVERFLOW || defined __AVR__
 #undef EOVERFLOW
 #define EOVERFLOW 75
@@ -934,12 +929,6 @@ typedef struct coro__pool_slot {
 
 /* --- the machinery of the macros above -------------------------------------------------------- */
 
-#if defined __cplusplus
-#define CORO__ZERO {}
-#else
-#define CORO__ZERO {0}
-#endif /* defined __cplusplus */
-
 /* The object whose member p points to. */
 #define CORO__AROUND(type, member, p) ((type *)(void *)((char *)(p) - offsetof(type, member)))
 
@@ -1146,6 +1135,10 @@ CORO__MUST_USE static inline coro_op coro__queue_get(coro_task *co, coro_queue *
  */
 #if !defined CORO_SHARED || defined CORO_IMPLEMENTATION
 
+/* Hooks have parameters that some of them do not need. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+
 /* --- lines ------------------------------------------------------------------------------------ */
 
 static inline void coro__line_joined(coro_line *line, const coro_loop *loop, const void *who)
@@ -1157,8 +1150,6 @@ static inline void coro__line_joined(coro_line *line, const coro_loop *loop, con
         line->watched = who;
         line->since = coro_loop_recent(loop);
     }
-#else
-    (void)loop, (void)who;
 #endif /* CORO_LINE_TIMES */
 }
 
@@ -1172,8 +1163,6 @@ static inline void coro__line_left(coro_line *line, const coro_loop *loop, const
         if (d > line->longest)
             line->longest = d;
     }
-#else
-    (void)loop, (void)who;
 #endif /* CORO_LINE_TIMES */
 }
 
@@ -1378,7 +1367,6 @@ static inline void coro__once_left(coro_once *o, bool done)
 
 static inline void coro__once_ended(coro_note *note, coro_task *task)
 {
-    (void)task;
     coro__once_left(CORO__AROUND(coro_once, note, note), false);
 }
 
@@ -1456,7 +1444,6 @@ CORO_API void coro__mutex_hand_over(coro_mutex *m)
 CORO_API void coro__mutex_ended(coro_note *note, coro_task *task)
 {
     coro_mutex *m = CORO__AROUND(coro_mutex, note, note);
-    (void)task;
 #if CORO_DEBUG
     coro_report(task, " has ended without unlocking a mutex");
 #endif /* CORO_DEBUG */
@@ -1554,7 +1541,6 @@ static inline bool coro__rwlock_room(const coro_rwlock *l, bool write)
 static inline void coro__rwlock_ended(coro_note *note, coro_task *task)
 {
     coro_rwlock *l = CORO__AROUND(coro_rwlock, note, note);
-    (void)task;
 #if CORO_DEBUG
     coro_report(task, " has ended without unlocking a rwlock");
 #endif /* CORO_DEBUG */
@@ -1587,7 +1573,6 @@ static inline void coro__rwlock_admit(coro_rwlock *l)
 /* A writer who gives up may have kept readers waiting. */
 static inline void coro__rwlock_gone(coro_task *task, coro_waitq *queue)
 {
-    (void)task;
     coro__rwlock_admit(CORO__AROUND(coro_rwlock, line.tasks, queue));
 }
 
@@ -1702,7 +1687,6 @@ static inline void coro__sem_grant(coro_sem *s)
 /* One who wanted many may have kept others waiting who want few. */
 static inline void coro__sem_gone(coro_task *task, coro_waitq *queue)
 {
-    (void)task;
     coro__sem_grant(CORO__AROUND(coro_sem, line.tasks, queue));
 }
 
@@ -1782,7 +1766,6 @@ CORO_API int coro_sem_fini(coro_sem *s)
 
 static inline void coro__barrier_gone(coro_task *task, coro_waitq *queue)
 {
-    (void)task;
     CORO__AROUND(coro_barrier, line.tasks, queue)->arrived--;
 }
 
@@ -2228,7 +2211,6 @@ CORO_API int coro__topic_fini(coro_topic *t)
 static inline bool coro__case_attempt_get(coro_case *c, coro_task *co)
 {
     coro_queue *q = (coro_queue *)c->object;
-    (void)co;
     c->rc = coro__queue_take(q, (void *)c->word, c->shape);
     return c->rc || q->closed;
 }
@@ -2242,7 +2224,6 @@ CORO_API void coro__case_get(coro_case *c, coro_queue *q, void *item, coro__shap
 static inline bool coro__case_attempt_put(coro_case *c, coro_task *co)
 {
     coro_queue *q = (coro_queue *)c->object;
-    (void)co;
     c->rc = q->closed ? -EPIPE : 0;
     return q->closed || coro__queue_give(q, (const void *)c->word, c->shape);
 }
@@ -2255,7 +2236,6 @@ CORO_API void coro__case_put(coro_case *c, coro_queue *q, const void *item, coro
 
 static inline bool coro__case_attempt_event(coro_case *c, coro_task *co)
 {
-    (void)co;
     c->rc = 0;
     return ((coro_event *)c->object)->set;
 }
@@ -2268,7 +2248,6 @@ CORO_API void coro_case_event(coro_case *c, coro_event *e)
 static inline bool coro__case_attempt_promise(coro_case *c, coro_task *co)
 {
     coro_promise *p = (coro_promise *)c->object;
-    (void)co;
     c->rc = p->value;
     return p->set;
 }
@@ -2291,7 +2270,6 @@ CORO_API void coro_case_mutex(coro_case *c, coro_mutex *m)
 
 static inline bool coro__case_attempt_sem(coro_case *c, coro_task *co)
 {
-    (void)co;
     c->rc = coro_sem_try_acquire((coro_sem *)c->object);
     return c->rc != -EAGAIN;
 }
@@ -2304,7 +2282,6 @@ CORO_API void coro_case_sem(coro_case *c, coro_sem *s)
 static inline bool coro__case_attempt_topic(coro_case *c, coro_task *co)
 {
     coro_sub *sub = (coro_sub *)c->word;
-    (void)co;
     sub->item = c->item; /* it may have waited elsewhere meanwhile */
     return coro__topic_take((coro_topic *)c->object, sub, sub->item, c->shape, &c->rc);
 }
@@ -2319,7 +2296,6 @@ CORO_API void coro__case_topic(coro_case *c, coro_topic *t, coro_sub *sub, void 
 
 static inline coro_abort coro__select_abort(coro_task *task, coro_waitq *queue)
 {
-    (void)queue;
     coro__cases_unpark((coro_case *)coro_word(task));
     return CORO_ABORT_DONE;
 }
@@ -2777,5 +2753,6 @@ CORO_API int coro__pool_fini(coro_pool *p)
     return coro__in_use(&p->drainers, NULL, false) ? -EBUSY : rc;
 }
 
+#pragma GCC diagnostic pop
 #endif /* !defined CORO_SHARED || defined CORO_IMPLEMENTATION */
 #endif /* !defined CORO_SYNC_H */
