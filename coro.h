@@ -258,7 +258,7 @@
 
 /* Awaits that were done at once before a task gives way; steps before the outside is looked at. */
 #ifndef CORO_BUDGET
-#define CORO_BUDGET 128
+#define CORO_BUDGET 128 /* at most */
 #endif /* !CORO_BUDGET */
 #ifndef CORO_STEPS
 #define CORO_STEPS 256
@@ -325,6 +325,8 @@
 #define CORO__MUST_USE __attribute__((warn_unused_result))
 #define CORO__UNUSED __attribute__((unused))
 #define CORO__COLD __attribute__((cold, noinline))
+#define CORO__FAST CORO__DEFAULT(__attribute__((always_inline)), )
+#define CORO__SLOW __attribute__((noinline))
 #define CORO__NORETURN __attribute__((noreturn))
 #define CORO__UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define CORO__PREFETCH(p) (CORO_HOSTED ? __builtin_prefetch(p) : (void)0)
@@ -357,6 +359,7 @@
 #if defined CORO_SHARED
 #define CORO_API CORO__EXTERN
 #define CORO__COLD_API CORO_API CORO__COLD
+#define CORO__SLOW_API CORO_API CORO__SLOW
 #define CORO__TAG(...) CORO__TAG_(__VA_ARGS__)
 #define CORO__TAG_(a, b, c, d, e, f, g, h, i, j, k, l, m)                                         \
     CORO_IMPLEMENTATION_belongs_in_one_file_and_the_same_options_in_all_DEBUG##a##_CHECK##b       \
@@ -369,6 +372,7 @@
 #else
 #define CORO_API static inline
 #define CORO__COLD_API static CORO__COLD CORO__UNUSED
+#define CORO__SLOW_API static CORO__SLOW CORO__UNUSED
 #endif /* defined CORO_SHARED */
 
 /* ================================================================================================
@@ -468,7 +472,7 @@ struct coro_core {
     coro_core *outer; /* where cancellation comes from: the next scope out; a task's: its group */
     coro_core *inner; /* a scope's: the next in, or from the last the first; a task's: the last */
     uint8_t kind;     /* CORO__TASK, CORO__SCOPE ... */
-    uint8_t spent;    /* a task's: awaits done at once since it last waited; CORO__GAVE_TURN */
+    uint8_t spent;    /* a task's: 128, less the awaits that may be done at once; CORO__GAVE_TURN */
     uint16_t flags;   /* CORO__REQUESTED ... */
     coro_count index; /* a task's: start order in its group; a scope's: the line that opened it */
 };
@@ -628,7 +632,7 @@ typedef struct coro_options {
     coro_driver driver;        /* default: POSIX clock and pselect; bare metal: you must give one */
     coro_clock clock;          /* CORO_VIRTUAL: time jumps to the next deadline when all wait */
     uint32_t seed;             /* not 0: ready tasks run in a random order, for a seed the same */
-    uint8_t budget;            /* at most 254; default CORO_BUDGET */
+    uint8_t budget;            /* at most 128; default CORO_BUDGET */
     coro_time slow_step;       /* report steps that take longer; default off, CORO_DEBUG 100 ms */
     coro_time spin;            /* look for so long before sleeping */
     void (*on_error)(void *arg, coro_task *task, int error); /* an error that nobody will see */
@@ -663,7 +667,7 @@ struct coro_loop {
     coro_count count;       /* in it */
 #endif /* CORO_READY_RING */
     coro_count alive;      /* tasks; the ring has room for all of them */
-    uint8_t budget;        /* options.budget */
+    uint8_t unspent;       /* 128 - options.budget: what task.core.spent begins with */
     bool look;             /* a budget was spent: look at the outside before the next step */
     uint8_t extra;         /* CORO__CUT: end this round; CORO__FETCH: the ring is large */
     bool watched;          /* slow_step or on_event is set */
@@ -1160,7 +1164,7 @@ enum {
 enum {
     CORO__TO_CANCELLED = CORO__CANCELLED / CORO__EFFECTIVE,
     CORO__TO_WAS = CORO__WAS / CORO__REQUESTED,
-    CORO__GAVE_TURN = 255 /* spent: queued by coro_sleep(co, 0), which has no effect to lose */
+    CORO__GAVE_TURN = 254 /* spent: queued by coro_sleep(co, 0), which has no effect to lose */
 };
 enum { CORO__CUT = 1, CORO__FETCH = 2 }; /* loop.extra */
 enum { CORO__GEN_CLOSED, CORO__GEN_FRESH, CORO__GEN_YIELDED, CORO__GEN_RUNNING, CORO__GEN_CLOSING };
@@ -1554,6 +1558,13 @@ static inline coro_note *coro__note_at(const coro_task *joiner)
     return at & CORO__NOTE ? (coro_note *)(at & ~CORO__NOTE) : NULL;
 }
 
+/* coro_waits_since -- when a task that waits began to; with a limit, which needs the place: now. */
+static inline coro_time coro_waits_since(const coro_task *task)
+{
+    return CORO__UNLIKELY(task->core.flags & CORO__ARMED) ? task->loop->now
+                                                          : task->core.timer.when;
+}
+
 /* coro_alarm -- the wait of task is to be aborted at time t, as if by coro_within; what comes first
  * counts. ops.abort may end it otherwise: coro_complete it, and return CORO_ABORT_LATER. */
 CORO_API void coro_alarm(coro_task *task, coro_time t);
@@ -1593,15 +1604,22 @@ static inline intptr_t coro__no_special(intptr_t v)
     return CORO__UNLIKELY(v <= CORO__SPECIAL) ? CORO__SPECIAL + 1 : v;
 }
 
+/* The budget is spent; or this is the first await after coro_sleep(co, 0), and it begins. */
+CORO__SLOW_API intptr_t coro__spent(coro_task *co, intptr_t result)
+{
+    bool begins = co->core.spent == CORO__GAVE_TURN + 1;
+    co->core.spent = co->loop->unspent;
+    if (begins)
+        return result;
+    co->result = result;
+    return CORO__TURN_AND_LOOK;
+}
+
 /* coro_done -- the operation is done at once. Return its value. The budget may let others run. */
 CORO__MUST_USE static inline coro_op coro_done(coro_task *co, intptr_t result)
 {
-    if (CORO__UNLIKELY(++co->core.spent >= co->loop->budget)) {
-        co->core.spent = 0;
-        co->result = result;
-        return coro__op(CORO__TURN_AND_LOOK);
-    }
-    return coro__op(coro__no_special(result));
+    result = coro__no_special(result);
+    return coro__op(CORO__UNLIKELY((int8_t)++co->core.spent < 0) ? coro__spent(co, result) : result);
 }
 
 /* coro_refuse -- the task is cancelled: nothing was done. Return its value. */
@@ -1835,6 +1853,7 @@ CORO__MUST_USE static inline coro_op coro_sleep(coro_task *co, coro_time d)
 #endif /* CORO_HOSTED */
 
 #define CORO__COLD_PRIVATE static CORO__COLD CORO__UNUSED
+#define CORO__SLOW_PRIVATE static CORO__SLOW CORO__UNUSED
 
 /* --- atomics -----------------------------------------------------------------------------------
  * Chips without compare-and-swap switch interrupts off for a moment.
@@ -2648,8 +2667,12 @@ static inline void coro__ring_append(coro_task **head, coro_task *task)
 static inline void coro__ring_remove(coro_task **head, coro_task *task)
 {
     coro_task *next = coro__of_link(task->wait.next);
+    if (next == task) {
+        *head = NULL; /* alone, its own links do not matter any more */
+        return;
+    }
     if (*head == task)
-        *head = next == task ? NULL : next;
+        *head = next;
     coro__unlink(&task->wait);
 }
 
@@ -2671,9 +2694,11 @@ static inline void coro__event(coro_loop *loop, coro_trace event, coro_task *tas
 /* End a wait, the queue aside. */
 static inline void coro__wake(coro_task *task, intptr_t result)
 {
-    if (task->core.flags & CORO__ARMED)
-        coro__timer_disarm(task->loop, &task->core);
-    task->core.flags &= (uint16_t)~CORO__ABORTING;
+    if (CORO__UNLIKELY(task->core.flags & (CORO__ARMED | CORO__ABORTING))) {
+        if (task->core.flags & CORO__ARMED)
+            coro__timer_disarm(task->loop, &task->core);
+        task->core.flags &= (uint16_t)~CORO__ABORTING;
+    }
     task->waiting = NULL;
     task->result = result;
     coro__ready(task->loop, task);
@@ -2700,8 +2725,9 @@ static inline coro_op coro__suspend_aside(coro_task *co, const coro_waitq *waits
 {
     co->waiting = waits;
     co->result = word;
-    co->core.spent = 0;
-    co->core.flags &= (uint16_t)~CORO__IGNORING;
+    co->core.spent = co->loop->unspent;
+    if (CORO__UNLIKELY(co->core.flags & CORO__IGNORING))
+        co->core.flags &= (uint16_t)~CORO__IGNORING;
     co->core.timer.when = co->loop->now; /* for dumps: since when */
     return coro__op(CORO__PENDING);
 }
@@ -2745,7 +2771,7 @@ static inline void coro__abort(coro_task *task, int error)
 static inline void coro__refused(coro_task *task)
 {
     task->result = -ECANCELED;
-    task->core.spent = 0;
+    task->core.spent = task->loop->unspent;
     if (!(task->core.flags & CORO__IGNORING)) {
         task->core.flags |= CORO__IGNORING;
         task->core.timer.when = 0;
@@ -3752,7 +3778,7 @@ static inline void coro__task_init(coro_group *group, coro_task *task, const cor
     task->core.outer = &group->scope.core;
     task->core.inner = NULL;
     task->core.kind = CORO__TASK;
-    task->core.spent = 0;
+    task->core.spent = loop->unspent;
     task->core.flags = (uint16_t)(flags | CORO__OPEN | cancelled | cancelled * CORO__TO_CANCELLED);
     task->core.index = group->started++;
     task->loop = loop;
@@ -4578,7 +4604,7 @@ static inline int coro__configure(coro_loop *loop, const coro_options *options)
     coro_options *o = &loop->options;
     *o = options ? *options : none;
     loop->virtual_clock = o->clock == CORO_VIRTUAL;
-    loop->budget = o->budget ? o->budget : CORO_BUDGET;
+    loop->unspent = (uint8_t)(128 - (o->budget ? o->budget : CORO_BUDGET));
     if (!o->report.put)
         o->report = *coro__stderr();
 #if CORO_HOSTED

@@ -163,8 +163,6 @@ typedef struct coro_line {
     coro_count most;    /* of them so far */
 #if CORO_LINE_TIMES
     coro_time longest;  /* wait that was seen */
-    coro_time since;    /* when the one who is watched came */
-    const void *watched; /* a task or case; null: the next one who comes */
 #endif /* CORO_LINE_TIMES */
 } coro_line;
 
@@ -176,10 +174,11 @@ typedef struct coro_waiter {
 
 /* How the slots of a queue lie behind its head: constants of its type. */
 typedef struct coro__shape {
-    coro_count slots; /* bytes from the head to the first slot */
-    coro_count item;  /* and from a slot to its item */
-    coro_count size, stride; /* of an item; of a slot */
-    coro_count room;  /* slots that may be used */
+    uint16_t slots;  /* bytes from the head to the first slot */
+    uint8_t item;    /* and from a slot to its item */
+    uint8_t after;   /* and from the item's end to the next slot */
+    coro_count size; /* of an item */
+    coro_count room; /* slots that may be used */
     coro_count order;
 } coro__shape;
 
@@ -337,9 +336,9 @@ CORO_API int coro_once_fini(coro_once *o);
 
 /* A mutex. Needed only around awaits: between two of them nobody else runs. */
 typedef struct coro_mutex {
+    coro_note note;   /* with the owner; not next to it: what was stored at once loads slowly */
     coro_line line;   /* in coro_mutex_lock, or on the way back from coro_cond_wait */
     coro_task *owner; /* null: free */
-    coro_note note;   /* with the owner */
     bool dead;        /* an owner ended without unlocking */
 } coro_mutex;
 
@@ -952,8 +951,8 @@ enum { CORO__FIFO = 1, CORO__LIFO = 2, CORO__PRIORITY = 3 };
 static inline coro__shape coro__shape_of(size_t slots, size_t item, size_t size, size_t stride,
                                          size_t room, size_t order)
 {
-    coro__shape s = {(coro_count)slots,  (coro_count)item, (coro_count)size,
-                     (coro_count)stride, (coro_count)room, (coro_count)order};
+    coro__shape s = {(uint16_t)slots,  (uint8_t)item,    (uint8_t)(stride - item - size),
+                     (coro_count)size, (coro_count)room, (coro_count)order};
     return s;
 }
 
@@ -987,9 +986,9 @@ template <class T> static inline const T *coro__pointer_to_put(const T *p) { ret
 CORO_API coro_op coro__mutex_wait(coro_task *co, coro_mutex *m);
 CORO_API void coro__mutex_hand_over(coro_mutex *m);
 CORO_API void coro__mutex_ended(coro_note *note, coro_task *task);
-CORO_API CORO__MUST_USE coro_op coro__queue_put_slow(coro_task *co, coro_queue *q,
+CORO__SLOW_API CORO__MUST_USE coro_op coro__queue_put_slow(coro_task *co, coro_queue *q,
                                                      const void *item, coro__shape shape);
-CORO_API CORO__MUST_USE coro_op coro__queue_get_slow(coro_task *co, coro_queue *q, void *item,
+CORO__SLOW_API CORO__MUST_USE coro_op coro__queue_get_slow(coro_task *co, coro_queue *q, void *item,
                                                      coro__shape shape);
 CORO_API CORO__MUST_USE coro_op coro__queue_get_many(coro_task *co, coro_queue *q, void *items,
                                                      coro_count n, coro__shape shape);
@@ -1031,7 +1030,7 @@ static inline void coro__mutex_take(coro_task *task, coro_mutex *m)
     coro_note_add(task, &m->note);
 }
 
-CORO__MUST_USE static inline coro_op coro_mutex_lock(coro_task *co, coro_mutex *m)
+CORO__FAST CORO__MUST_USE static inline coro_op coro_mutex_lock(coro_task *co, coro_mutex *m)
 {
     if (CORO__UNLIKELY(coro_cancelled(co)))
         return coro_refuse(co);
@@ -1041,7 +1040,7 @@ CORO__MUST_USE static inline coro_op coro_mutex_lock(coro_task *co, coro_mutex *
     return coro_done(co, 0);
 }
 
-static inline int coro_mutex_unlock(coro_task *co, coro_mutex *m)
+CORO__FAST static inline int coro_mutex_unlock(coro_task *co, coro_mutex *m)
 {
     if (CORO__UNLIKELY(m->owner != co))
         return -EPERM;
@@ -1052,7 +1051,7 @@ static inline int coro_mutex_unlock(coro_task *co, coro_mutex *m)
     return 0;
 }
 
-CORO__MUST_USE static inline coro_op coro_sem_acquire(coro_task *co, coro_sem *s)
+CORO__FAST CORO__MUST_USE static inline coro_op coro_sem_acquire(coro_task *co, coro_sem *s)
 {
     if (CORO__UNLIKELY(coro_cancelled(co) || s->value < 1 || s->closed ||
                        !coro__line_empty(&s->line)))
@@ -1061,9 +1060,14 @@ CORO__MUST_USE static inline coro_op coro_sem_acquire(coro_task *co, coro_sem *s
     return coro_done(co, 0);
 }
 
+static inline size_t coro__stride(coro__shape shape)
+{
+    return (size_t)shape.item + shape.size + shape.after;
+}
+
 static inline char *coro__slot(const void *head, coro_count i, coro__shape shape)
 {
-    return (char *)(uintptr_t)head + shape.slots + (size_t)i * shape.stride;
+    return (char *)(uintptr_t)head + shape.slots + i * coro__stride(shape);
 }
 
 /* Where an item is copied its size is a constant, or else likely one of these. */
@@ -1087,31 +1091,46 @@ static inline void coro__copy(void *to, const void *from, coro_count size)
 static inline coro_count coro__ring_index(coro_count first, coro_count n, coro_count room)
 {
     uint32_t i = (uint32_t)first + n;
-    return (coro_count)(i >= room ? i - room : i);
+    return (coro_count)(room & (room - 1) ? (i >= room ? i - room : i) : i & (room - 1));
 }
 
 static inline void coro__queue_append(coro_queue *q, const void *item, coro__shape shape)
 {
-    coro_count at = coro__ring_index(q->first, q->depth, shape.room);
+    coro_count depth = q->depth, at = coro__ring_index(q->first, depth, shape.room);
+    q->depth = ++depth; /* before the copy, which could change it, for all that the compiler knows */
+    if (CORO__UNLIKELY(depth > q->most))
+        q->most = depth;
     coro__copy(coro__slot(q, at, shape) + shape.item, item, shape.size);
-    if (++q->depth > q->most)
-        q->most = q->depth;
 }
 
 static inline void coro__queue_take_first(coro_queue *q, void *item, coro__shape shape)
 {
-    coro__copy(item, coro__slot(q, q->first, shape) + shape.item, shape.size);
-    q->first = coro__ring_index(q->first, 1, shape.room);
+    coro_count at = q->first;
+    q->first = coro__ring_index(at, 1, shape.room);
     q->depth--;
+    coro__copy(item, coro__slot(q, at, shape) + shape.item, shape.size);
 }
 
-/* Neither empty nor full: nobody waits. */
-CORO__MUST_USE static inline coro_op coro__queue_put(coro_task *co, coro_queue *q,
+/* In the page where the variables of a coroutine's body are, if it was not called deep down: a quick
+ * look, the slow way makes sure. */
+static inline bool coro__near_stack(const coro_task *co, const void *p)
+{
+    return CORO_STACK_CHECK && coro_loop_of(co)->stack - (uintptr_t)p < 4096;
+}
+
+/* Neither empty nor full: nobody waits. In one comparison. */
+static inline bool coro__queue_between(const coro_queue *q, coro__shape shape)
+{
+    return shape.room && (uint32_t)q->depth - 1 < shape.room - 1;
+}
+
+CORO__FAST CORO__MUST_USE static inline coro_op coro__queue_put(coro_task *co, coro_queue *q,
                                                      const void *item, coro__shape shape)
 {
     if (shape.order != CORO__FIFO ||
-        CORO__UNLIKELY(coro_cancelled(co) || !q->depth || q->depth == shape.room || q->closed ||
-                       coro_is_local(co, item)))
+        CORO__UNLIKELY(!(shape.room == 1 ? !q->depth && coro__line_empty(&q->getters)
+                                         : coro__queue_between(q, shape)) ||
+                       coro_cancelled(co) || q->closed || coro__near_stack(co, item)))
         return coro__queue_put_slow(co, q, item, shape);
     q->unfinished++;
     coro__queue_append(q, item, shape);
@@ -1119,12 +1138,13 @@ CORO__MUST_USE static inline coro_op coro__queue_put(coro_task *co, coro_queue *
 }
 
 /* Not empty, and nobody waits to put. */
-CORO__MUST_USE static inline coro_op coro__queue_get(coro_task *co, coro_queue *q, void *item,
+CORO__FAST CORO__MUST_USE static inline coro_op coro__queue_get(coro_task *co, coro_queue *q, void *item,
                                                      coro__shape shape)
 {
     if (shape.order != CORO__FIFO ||
-        CORO__UNLIKELY(coro_cancelled(co) || !q->depth || !coro__line_empty(&q->putters) ||
-                       coro_is_local(co, item)))
+        CORO__UNLIKELY(!(shape.room == 1 ? q->depth && coro__line_empty(&q->putters)
+                                         : coro__queue_between(q, shape)) ||
+                       coro_cancelled(co) || coro__near_stack(co, item)))
         return coro__queue_get_slow(co, q, item, shape);
     coro__queue_take_first(q, item, shape);
     return coro_done(co, 1);
@@ -1141,29 +1161,22 @@ CORO__MUST_USE static inline coro_op coro__queue_get(coro_task *co, coro_queue *
 
 /* --- lines ------------------------------------------------------------------------------------ */
 
-static inline void coro__line_joined(coro_line *line, const coro_loop *loop, const void *who)
+static inline void coro__line_joined(coro_line *line)
 {
-    if (++line->waiting > line->most)
+    if (CORO__UNLIKELY(++line->waiting > line->most))
         line->most = line->waiting;
-#if CORO_LINE_TIMES
-    if (!line->watched) {
-        line->watched = who;
-        line->since = coro_loop_recent(loop);
-    }
-#endif /* CORO_LINE_TIMES */
 }
 
-static inline void coro__line_left(coro_line *line, const coro_loop *loop, const void *who)
+static inline void coro__line_left(coro_line *line, const coro_task *task)
 {
-    line->waiting--;
 #if CORO_LINE_TIMES
-    if (line->watched == who) {
-        coro_time d = coro_time_since(coro_loop_recent(loop), line->since);
-        line->watched = NULL;
-        if (d > line->longest)
-            line->longest = d;
-    }
+    coro_time d = coro_time_since(coro_loop_recent(coro_loop_of(task)), coro_waits_since(task));
+    if (CORO__UNLIKELY(d > line->longest))
+        line->longest = d;
+#else
+    (void)task;
 #endif /* CORO_LINE_TIMES */
+    line->waiting--;
 }
 
 /* Cases that came after this task come after the one before it. */
@@ -1181,7 +1194,7 @@ static inline void coro__line_leave(coro_line *line, coro_task *task)
 {
     if (CORO__UNLIKELY(line->cases))
         coro__line_close_up(line, task);
-    coro__line_left(line, coro_loop_of(task), task);
+    coro__line_left(line, task);
 }
 
 /* Everything here is one loop's: what another's task waits for could be completed by a thread that
@@ -1201,7 +1214,7 @@ CORO_API coro_op coro_line_wait(coro_task *co, coro_line *line, const coro_ops *
 {
     if (CORO__UNLIKELY(coro__line_foreign(line, co)))
         return coro_done(co, -EPERM);
-    coro__line_joined(line, coro_loop_of(co), co);
+    coro__line_joined(line);
     return coro_suspend(co, &line->tasks, ops, word);
 }
 
@@ -1215,11 +1228,11 @@ CORO_API void coro_line_move(coro_line *line, coro_task *task, coro_line *to, co
                              intptr_t word)
 {
     coro__line_leave(line, task);
-    coro__line_joined(to, coro_loop_of(task), task);
+    coro__line_joined(to);
     coro_move(task, &to->tasks, ops, word);
 }
 
-static inline void coro__case_park(coro_case *c, coro_task *co)
+static inline void coro__case_park(coro_case *c)
 {
     coro_line *line = c->line;
     c->after = coro_waitq_last(&line->tasks);
@@ -1230,7 +1243,7 @@ static inline void coro__case_park(coro_case *c, coro_task *co)
         c->prev = line->cases->prev;
         c->prev->next = c->next->prev = c;
     }
-    coro__line_joined(line, coro_loop_of(co), c);
+    coro__line_joined(line);
 }
 
 static inline void coro__case_unpark(coro_case *c)
@@ -1243,7 +1256,7 @@ static inline void coro__case_unpark(coro_case *c)
     c->next->prev = c->prev;
     c->prev->next = c->next;
     c->next = NULL;
-    coro__line_left(line, coro_loop_of(c->task), c);
+    coro__line_left(line, c->task);
 }
 
 static inline void coro__cases_unpark(coro_case *cases)
@@ -1259,7 +1272,7 @@ CORO__COLD_PRIVATE void coro__case_chosen(coro_case *c, intptr_t rc)
     (void)coro_complete(c->task, c->index);
 }
 
-CORO_API void coro_line_end(coro_line *line, coro_waiter w, intptr_t result)
+CORO__FAST static inline void coro__line_end(coro_line *line, coro_waiter w, intptr_t result)
 {
     if (CORO__UNLIKELY(w.chosen)) {
         coro__case_chosen(w.chosen, result);
@@ -1267,6 +1280,11 @@ CORO_API void coro_line_end(coro_line *line, coro_waiter w, intptr_t result)
         coro__line_leave(line, w.task);
         (void)coro_complete(w.task, result);
     }
+}
+
+CORO_API void coro_line_end(coro_line *line, coro_waiter w, intptr_t result)
+{
+    coro__line_end(line, w, result);
 }
 
 static inline void coro__line_end_all(coro_line *line, intptr_t result)
@@ -1868,7 +1886,7 @@ static inline bool coro__slot_before(const coro_queue *q, coro_count i, coro_cou
     return a != b ? a < b : age > (coro_count)-1 / 2;
 }
 
-static inline void coro__heap_put(coro_queue *q, const void *item, coro__shape shape)
+CORO__SLOW_PRIVATE void coro__heap_put(coro_queue *q, const void *item, coro__shape shape)
 {
     uint64_t urgency = coro__priority_of(item, shape);
     coro_count i = q->depth;
@@ -1877,7 +1895,7 @@ static inline void coro__heap_put(coro_queue *q, const void *item, coro__shape s
         const char *above = coro__slot(q, up, shape);
         if (coro__priority_of(above + shape.item, shape) <= urgency)
             break;
-        CORO_MEMCPY(coro__slot(q, i, shape), above, shape.stride);
+        CORO_MEMCPY(coro__slot(q, i, shape), above, coro__stride(shape));
         i = up;
     }
     coro__copy(coro__slot(q, i, shape) + shape.item, item, shape.size);
@@ -1885,7 +1903,7 @@ static inline void coro__heap_put(coro_queue *q, const void *item, coro__shape s
 }
 
 /* The first has been taken: the last fills the gap, from the top down. */
-static inline void coro__heap_close_up(coro_queue *q, coro__shape shape)
+CORO__SLOW_PRIVATE void coro__heap_close_up(coro_queue *q, coro__shape shape)
 {
     coro_count n = q->depth, i = 0, down; /* the last is in slot n */
     for (; (down = (coro_count)(2 * i + 1)) < n; i = down) {
@@ -1893,13 +1911,13 @@ static inline void coro__heap_close_up(coro_queue *q, coro__shape shape)
             down++;
         if (coro__slot_before(q, n, down, shape))
             break;
-        CORO_MEMCPY(coro__slot(q, i, shape), coro__slot(q, down, shape), shape.stride);
+        CORO_MEMCPY(coro__slot(q, i, shape), coro__slot(q, down, shape), coro__stride(shape));
     }
     if (i != n)
-        CORO_MEMCPY(coro__slot(q, i, shape), coro__slot(q, n, shape), shape.stride);
+        CORO_MEMCPY(coro__slot(q, i, shape), coro__slot(q, n, shape), coro__stride(shape));
 }
 
-static inline void coro__queue_insert(coro_queue *q, const void *item, coro__shape shape)
+CORO__FAST static inline void coro__queue_insert(coro_queue *q, const void *item, coro__shape shape)
 {
     if (shape.order < CORO__PRIORITY) {
         coro__queue_append(q, item, shape);
@@ -1919,7 +1937,7 @@ static inline char *coro__queue_next(const coro_queue *q, coro__shape shape)
     return coro__slot(q, at, shape) + shape.item;
 }
 
-static inline void coro__queue_remove(coro_queue *q, void *item, coro__shape shape)
+CORO__FAST static inline void coro__queue_remove(coro_queue *q, void *item, coro__shape shape)
 {
     if (shape.order == CORO__FIFO) {
         coro__queue_take_first(q, item, shape);
@@ -1932,12 +1950,12 @@ static inline void coro__queue_remove(coro_queue *q, void *item, coro__shape sha
 }
 
 /* Put, if that can be done now. */
-static inline bool coro__queue_give(coro_queue *q, const void *item, coro__shape shape)
+CORO__FAST static inline bool coro__queue_give_now(coro_queue *q, const void *item, coro__shape shape)
 {
     coro_waiter w;
     if (!q->depth && coro_line_first(&q->getters, &w)) {
         coro__copy((void *)coro_waiter_word(w), item, shape.size);
-        coro_line_end(&q->getters, w, 1);
+        coro__line_end(&q->getters, w, 1);
     } else if (q->depth < shape.room) {
         coro__queue_insert(q, item, shape);
     } else {
@@ -1948,7 +1966,7 @@ static inline bool coro__queue_give(coro_queue *q, const void *item, coro__shape
 }
 
 /* Get, if that can be done now. The oldest putter's item fills the place, or is the one. */
-static inline bool coro__queue_take(coro_queue *q, void *item, coro__shape shape)
+CORO__FAST static inline bool coro__queue_take_now(coro_queue *q, void *item, coro__shape shape)
 {
     coro_waiter w;
     bool waits = coro_line_first(&q->putters, &w);
@@ -1962,9 +1980,20 @@ static inline bool coro__queue_take(coro_queue *q, void *item, coro__shape shape
         if (shape.room)
             coro__queue_insert(q, (const void *)coro_waiter_word(w), shape);
         q->unfinished++;
-        coro_line_end(&q->putters, w, 0);
+        coro__line_end(&q->putters, w, 0);
     }
     return true;
+}
+
+/* The same, not in line: where every instruction does not count. */
+CORO__SLOW_PRIVATE bool coro__queue_give(coro_queue *q, const void *item, coro__shape shape)
+{
+    return coro__queue_give_now(q, item, shape);
+}
+
+CORO__SLOW_PRIVATE bool coro__queue_take(coro_queue *q, void *item, coro__shape shape)
+{
+    return coro__queue_take_now(q, item, shape);
 }
 
 CORO_API int coro__queue_try_put(coro_queue *q, const void *item, coro__shape shape)
@@ -1984,7 +2013,7 @@ CORO_API int coro__queue_try_get(coro_queue *q, void *item, coro__shape shape)
     return q->closed ? 0 : -EAGAIN;
 }
 
-CORO_API coro_op coro__queue_put_slow(coro_task *co, coro_queue *q, const void *item,
+CORO__SLOW_API coro_op coro__queue_put_slow(coro_task *co, coro_queue *q, const void *item,
                                       coro__shape shape)
 {
     static const coro_ops ops = {CORO__T("queue put"), coro_line_abort, NULL};
@@ -1996,12 +2025,12 @@ CORO_API coro_op coro__queue_put_slow(coro_task *co, coro_queue *q, const void *
         return coro_done(co, -EPIPE);
     if (coro__line_foreign(&q->getters, co))
         return coro_done(co, -EPERM);
-    if (coro__queue_give(q, item, shape))
+    if (coro__queue_give_now(q, item, shape))
         return coro_done(co, 0);
     return coro_line_wait(co, &q->putters, &ops, (intptr_t)item);
 }
 
-CORO_API coro_op coro__queue_get_slow(coro_task *co, coro_queue *q, void *item, coro__shape shape)
+CORO__SLOW_API coro_op coro__queue_get_slow(coro_task *co, coro_queue *q, void *item, coro__shape shape)
 {
     static const coro_ops ops = {CORO__T("queue get"), coro_line_abort, NULL};
     if (coro_cancelled(co))
@@ -2010,7 +2039,7 @@ CORO_API coro_op coro__queue_get_slow(coro_task *co, coro_queue *q, void *item, 
         return coro_local();
     if (coro__line_foreign(&q->putters, co))
         return coro_done(co, -EPERM);
-    if (coro__queue_take(q, item, shape))
+    if (coro__queue_take_now(q, item, shape))
         return coro_done(co, 1);
     if (q->closed)
         return coro_done(co, 0);
@@ -2322,7 +2351,7 @@ static inline coro_op coro__select(coro_task *co, coro_case *cases, int n, int f
         cases[i].index = i;
         cases[i].task = co;
         if (cases[i].attempt)
-            coro__case_park(&cases[i], co);
+            coro__case_park(&cases[i]);
     }
     return coro_suspend(co, &cases->selecting, &ops, (intptr_t)cases);
 }
@@ -2691,12 +2720,12 @@ CORO_API coro_op coro__pool_acquire(coro_task *co, coro_pool *p, void *item, cor
 CORO_API int coro__pool_release(coro_pool *p, void *item, bool healthy, coro__shape shape)
 {
     size_t at = (size_t)((char *)item - coro__slot(p, 0, shape)) - shape.item;
-    coro_count i = (coro_count)(at / shape.stride);
+    coro_count i = (coro_count)(at / coro__stride(shape));
     coro__pool_slot *slot = coro__pool_slot_at(p, i, shape);
     coro_waiter w;
     if (!item)
         return 0;
-    if (at % shape.stride || at / shape.stride >= shape.room)
+    if (at % coro__stride(shape) || at / coro__stride(shape) >= shape.room)
         return -EINVAL;
     if (slot->state != CORO__POOL_OUT)
         return -EPERM;
