@@ -1405,8 +1405,9 @@ CORO_API void *coro_context_get(const coro_task *co, const void *key);
 /* coro_run -- make a loop, run one coroutine to its end, tear down: rc = coro_run(app, .port = 80);
  *
  * Returns:    its result
- * Errors:     -EDEADLK: nothing could ever have woken the tasks (who waits for what was reported);
- *             -ENOMEM; -ENOSYS: bare metal and no driver.
+ * Errors:     -EDEADLK: nothing could ever have woken the tasks. Who waits for what was reported;
+ *             those who did not end even when cancelled are gone: zero what they used, apart from
+ *             their frames, before it is used again. -ENOMEM; -ENOSYS: bare metal and no driver.
  */
 #define coro_run(...) CORO__RUN(NULL, __VA_ARGS__, )
 
@@ -1561,7 +1562,8 @@ CORO_API void coro_alarm(coro_task *task, coro_time t);
 /* coro_move -- a task that waits in a queue goes on waiting, at the end of another. */
 CORO_API void coro_move(coro_task *task, coro_waitq *queue, const coro_ops *ops, intptr_t word);
 
-/* coro_note_add -- have note->ended(note, task) called when the task ends, before its joiners. */
+/* coro_note_add -- have note->ended(note, task) called when the task ends, before its joiners; the
+ * last one added is the first one told. */
 static inline void coro_note_add(coro_task *task, coro_note *note)
 {
     note->next = task->joiner;
@@ -2789,7 +2791,7 @@ CORO_API coro_op coro_sleep_until(coro_task *co, coro_time t)
 
 CORO_API void coro_alarm(coro_task *task, coro_time t)
 {
-    if (t == CORO_FOREVER)
+    if (t == CORO_FOREVER || !task->waiting)
         return;
     if (task->core.flags & CORO__ARMED) {
         if (!coro_time_before(t, task->core.timer.when))

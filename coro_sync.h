@@ -61,7 +61,8 @@
  *
  * try_, set, release, close never wait and may be called from plain functions on the loop's thread.
  * Any wait may have a deadline: coro_within(co, d, coro_queue_get(...)). An object belongs to one
- * loop at a time (-EPERM else); between threads there is coro_post, and CORO_RING for one producer.
+ * loop at a time (-EPERM, where that is noticed); between threads there is coro_post, and CORO_RING
+ * for one producer.
  *
  * xxx_fini says -EBUSY, and with CORO_DEBUG by whom, while an object is in use; else 0. There is
  * nothing to free: it is a check.
@@ -402,7 +403,7 @@ typedef struct coro_rwlock {
     coro_task *writer;
     coro_note note;     /* with the writer */
     coro_count readers; /* who hold it */
-    coro_count limit;   /* of readers; 0: any number */
+    coro_count limit;   /* of readers, once it is set; 0: none */
     bool dead;          /* a writer ended without unlocking */
 } coro_rwlock;
 
@@ -412,7 +413,7 @@ CORO_API CORO__MUST_USE coro_op coro_rwlock_read_lock(coro_task *co, coro_rwlock
 /* coro_rwlock_write_lock -- to write, alone. */
 CORO_API CORO__MUST_USE coro_op coro_rwlock_write_lock(coro_task *co, coro_rwlock *l);
 
-/* coro_rwlock_try_read_lock -- 0, or -EAGAIN: it would have to wait. */
+/* coro_rwlock_try_read_lock -- 0; -EAGAIN: it would have to wait; else as coro_rwlock_read_lock. */
 CORO_API CORO__MUST_USE int coro_rwlock_try_read_lock(coro_task *co, coro_rwlock *l);
 
 /* coro_rwlock_try_write_lock -- likewise. */
@@ -613,7 +614,7 @@ typedef struct coro_ring {
     coro_irq bell;
     volatile coro_irq_count put; /* so far; by the producer only */
     volatile coro_irq_count got; /* by the consumer only */
-    coro_irq_count rejected;     /* when it was full; by the producer only */
+    coro_count rejected;         /* when it was full; by the producer only */
 } coro_ring;
 
 /* CORO_RING -- a ring with room for n items, a power of two (at most 128 on AVR). */
@@ -637,7 +638,7 @@ typedef struct coro_ring {
 #define coro_ring_get(r, item)                                                                    \
     coro__ring_get(CORO__HEAD_OF(coro_ring, r), CORO__TO_ELEMENT(r, item), CORO__SHAPE(r))
 
-/* coro_ring_wait -- wait until there is an item. -EBUSY: another task waits. */
+/* coro_ring_wait -- wait until there is an item: 1 or more. -EBUSY: another task waits. */
 #define coro_ring_wait(co, r) coro__ring_wait((co), CORO__HEAD_OF(coro_ring, r))
 
 /* What topics of all types have in common: every subscriber gets every item. */
@@ -791,15 +792,16 @@ typedef struct coro_backoff {
  * Each wait is a random time between 0 and base, 2 base, 4 base ... cap (full jitter).
  *
  * Returns:    1: waited, try again. 0: rc is no error, done.
- * Errors:     rc: it is not transient, it was the last try, or the next one would be after the
- *             deadline in force. -ECANCELED: this task's.
+ * Errors:     rc: it is not transient, it was the last try, or the deadline in force would be over
+ *             before the next one. -ECANCELED: this task's.
  */
 CORO_API CORO__MUST_USE coro_op coro_backoff_wait(coro_task *co, coro_backoff *b, int rc);
 
 /* coro_is_transient -- the default: time-outs, refused and broken connections, busy, try again. */
 CORO_API bool coro_is_transient(int rc);
 
-/* A token bucket: .rate a second, and up to .burst at once. */
+/* A token bucket: .rate a second, and up to .burst at once. The time for one is rounded up to a
+ * whole tick: with ticks of 1 ms 300 a second are 250. */
 typedef struct coro_rate {
     uint32_t rate;   /* tokens a second; you set it */
     uint32_t burst;  /* so many may be saved up; default 1 */
@@ -1435,10 +1437,9 @@ CORO_API int coro_mutex_try_lock(coro_task *co, coro_mutex *m)
 CORO_API void coro__mutex_hand_over(coro_mutex *m)
 {
     coro_waiter w;
-    if (coro_line_first(&m->line, &w)) {
-        coro__mutex_take(coro__waiter_task(w), m);
-        coro_line_end(&m->line, w, w.task && coro_word(w.task) < 0 ? coro_word(w.task) : 0);
-    }
+    (void)coro_line_first(&m->line, &w); /* there is one */
+    coro__mutex_take(coro__waiter_task(w), m);
+    coro_line_end(&m->line, w, w.task && coro_word(w.task) < 0 ? coro_word(w.task) : 0);
 }
 
 CORO_API void coro__mutex_ended(coro_note *note, coro_task *task)
@@ -2417,7 +2418,7 @@ CORO_API coro_op coro_backoff_wait(coro_task *co, coro_backoff *b, int rc)
     now = coro_now(co);
     d = coro__backoff_time(b, now);
     b->until = coro_time_after(now, d);
-    if (coro_deadline(co) != CORO_FOREVER && coro_time_before(coro_deadline(co), b->until))
+    if (coro_deadline(co) != CORO_FOREVER && !coro_time_before(b->until, coro_deadline(co)))
         return coro_done(co, rc);
     b->waited += d;
     op = coro_suspend(co, &b->sleeping, &ops, 0);
