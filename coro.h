@@ -324,6 +324,7 @@
 #if defined __GNUC__ || defined __clang__
 #define CORO__MUST_USE __attribute__((warn_unused_result))
 #define CORO__UNUSED __attribute__((unused))
+#define CORO__NOINLINE __attribute__((noinline))
 #define CORO__COLD __attribute__((cold, noinline))
 #define CORO__NORETURN __attribute__((noreturn))
 #define CORO__UNLIKELY(x) __builtin_expect(!!(x), 0)
@@ -331,6 +332,7 @@
 #else
 #define CORO__MUST_USE
 #define CORO__UNUSED
+#define CORO__NOINLINE
 #define CORO__COLD
 #define CORO__NORETURN
 #define CORO__UNLIKELY(x) (x)
@@ -532,7 +534,7 @@ struct coro_group {
     coro_group *granting;       /* the next group with room granted; the last one: null */
     coro_count alive, started;  /* children */
     coro_count granted;         /* room given to waiters who have not had their step yet */
-    uint32_t granted_until;     /* where in the run queue the last of them is */
+    coro_count granted_until;   /* where in the run queue the last of them is */
     coro_count failed;          /* children, and the body, that ended with their own error */
     coro_count cancelled;       /* children with -ECANCELED because they were cancelled */
     int first;                  /* the first error in time; 0: none */
@@ -651,19 +653,19 @@ typedef struct coro_loop_stats {
 struct coro_loop {
     coro_group root;      /* the tasks that nobody opened a group for */
     coro_task *main;      /* of coro_run: when it ends, so does the rest */
+    coro_count head, tail; /* of the run queue: tasks taken from it and put into it so far */
+    coro_count end;        /* the round's: no step when the head is there */
 #if CORO_RING
     coro_task **ready;    /* the run queue: a ring */
     uint32_t mask;        /* its size - 1 */
-    uint32_t head, tail;  /* free-running */
     coro_task *small[16]; /* the first ring */
 #else
-    coro_task *head, *tail; /* the run queue: linked by task.wait.next */
-    coro_count count;       /* in it */
+    coro_task *first, *last; /* the run queue: linked by task.wait.next */
 #endif /* CORO_RING */
     coro_count alive;      /* tasks; the ring has room for all of them */
     uint8_t budget;        /* options.budget */
     bool look;             /* a budget was spent: look at the outside before the next step */
-    uint8_t extra;         /* CORO__CUT: end this round; CORO__FETCH: the ring is large */
+    bool fetch;            /* the ring is large: what will run is to be prefetched */
     bool watched;          /* slow_step or on_event is set */
     bool special;          /* watched, or in random order */
     bool running;          /* in coro_loop_run or _step */
@@ -1244,7 +1246,6 @@ enum {
     CORO__TO_WAS = CORO__WAS / CORO__REQUESTED,
     CORO__GAVE_TURN = 255 /* spent: queued by coro_sleep(co, 0), which has no effect to lose */
 };
-enum { CORO__CUT = 1, CORO__FETCH = 2 }; /* loop.extra */
 enum { CORO__GEN_CLOSED, CORO__GEN_FRESH, CORO__GEN_YIELDED, CORO__GEN_RUNNING, CORO__GEN_CLOSING };
 
 /* ================================================================================================
@@ -2235,7 +2236,7 @@ static inline void coro__timer_arm(coro_loop *loop, coro_core *core, coro_time w
     core->timer.when = when;
     core->flags |= CORO__ARMED;
     if (!loop->timers++)
-        loop->extra |= CORO__CUT; /* the round did not reckon with timers */
+        loop->end = loop->head; /* the round did not reckon with timers */
     coro__timer_place(loop, &core->timer);
 }
 
@@ -2459,25 +2460,9 @@ static inline void coro__ready(coro_loop *loop, coro_task *task)
     loop->ready[loop->tail++ & loop->mask] = task;
 }
 
-static inline coro_task *coro__next_ready(coro_loop *loop)
+static inline coro_task *coro__ready_at(const coro_loop *loop, coro_count place)
 {
-    return loop->ready[loop->head++ & loop->mask];
-}
-
-static inline coro_count coro__ready_count(const coro_loop *loop)
-{
-    return loop->tail - loop->head;
-}
-
-/* A place in the queue: its present end; has it been reached? */
-static inline uint32_t coro__ready_end(const coro_loop *loop)
-{
-    return loop->tail;
-}
-
-static inline bool coro__ready_past(const coro_loop *loop, uint32_t place)
-{
-    return (int32_t)(loop->head - place) >= 0;
+    return loop->ready[place & loop->mask];
 }
 
 CORO__COLD_PRIVATE bool coro__grow(coro_loop *loop)
@@ -2494,8 +2479,7 @@ CORO__COLD_PRIVATE bool coro__grow(coro_loop *loop)
         coro_loop_free(loop, loop->ready, (loop->mask + 1) * sizeof *bigger);
     loop->ready = bigger;
     loop->mask = size - 1;
-    if (size > 1024)
-        loop->extra |= CORO__FETCH; /* fewer fit into the cache */
+    loop->fetch = size > 1024; /* fewer fit into the cache */
     return true;
 }
 
@@ -2520,38 +2504,19 @@ CORO__COLD_PRIVATE void coro__shuffle(coro_loop *loop, uint32_t n)
 #else
 static inline void coro__ready(coro_loop *loop, coro_task *task)
 {
-    task->wait.next = NULL;
-    if (loop->count++)
-        loop->tail->wait.next = &task->wait;
+    if (loop->tail++ != loop->head)
+        loop->last->wait.next = &task->wait;
     else
-        loop->head = task;
-    loop->tail = task;
+        loop->first = task;
+    loop->last = task;
 }
 
-static inline coro_task *coro__next_ready(coro_loop *loop)
+static inline coro_task *coro__ready_at(coro_loop *loop, coro_count head)
 {
-    coro_task *task = loop->head;
-    if (--loop->count)
-        loop->head = coro__of_link(task->wait.next);
+    coro_task *task = loop->first;
+    if ((coro_count)(head + 1) != loop->tail)
+        loop->first = coro__of_link(task->wait.next);
     return task;
-}
-
-static inline coro_count coro__ready_count(const coro_loop *loop)
-{
-    return loop->count;
-}
-
-/* Places in a list are not known: only its end. */
-static inline uint32_t coro__ready_end(const coro_loop *loop)
-{
-    (void)loop;
-    return 0;
-}
-
-static inline bool coro__ready_past(const coro_loop *loop, uint32_t place)
-{
-    (void)place;
-    return !loop->count;
 }
 
 static inline bool coro__reserve(coro_loop *loop)
@@ -2560,6 +2525,11 @@ static inline bool coro__reserve(coro_loop *loop)
     return true;
 }
 #endif /* CORO_RING */
+
+static inline coro_count coro__ready_count(const coro_loop *loop)
+{
+    return (coro_count)(loop->tail - loop->head);
+}
 
 /* --- memory ------------------------------------------------------------------------------------
  * Sizes are rounded up to grains. A freed piece goes to the list of its size; new ones are cut from
@@ -3681,7 +3651,7 @@ static inline bool coro__has_room(const coro_group *group)
 /* Tell waiters that there is room. It is theirs until they have had their step; then, if they have
  * not spawned, anybody's: groups with room granted are in a list that is looked at after each
  * round. */
-static inline void coro__granted(coro_group *group, uint32_t until)
+static inline void coro__granted(coro_group *group, coro_count until)
 {
     group->granted_until = until;
     if (!group->granted++) {
@@ -3694,7 +3664,7 @@ static inline void coro__grant(coro_group *group)
 {
     while (group->room.head && coro__has_room(group)) {
         (void)coro_complete(group->room.head, 0);
-        coro__granted(group, coro__ready_end(group->loop));
+        coro__granted(group, group->loop->tail);
     }
 }
 
@@ -3710,9 +3680,10 @@ CORO__COLD_PRIVATE void coro__grants_review(coro_loop *loop)
 {
     coro_group *group = loop->granting, *next;
     for (; group; group = next) {
+        coro_count steps = (coro_count)(group->granted_until - loop->head); /* until then */
         next = group->granting;
         if (coro__ready_count(loop) &&
-            (loop->random || !coro__ready_past(loop, group->granted_until)))
+            (loop->random || (coro_count)(steps - 1) <= coro__ready_count(loop)))
             continue;
         coro__grant_ended(loop, group);
         coro__grant(group);
@@ -3729,7 +3700,7 @@ CORO_API coro_op coro_group_wait_room(coro_task *co, coro_group *group)
     if (!group->room.head && coro__has_room(group)) {
         coro_op op = coro_done(co, 0);
         if (op.value) /* the budget makes it wait for its step */
-            coro__granted(group, coro__ready_end(group->loop) + 1);
+            coro__granted(group, group->loop->tail + 1);
         return op;
     }
     group->attention = true;
@@ -4299,7 +4270,7 @@ static inline bool coro__step_on(coro_loop *loop, coro_task *task, coro_frame *f
                 coro__ready(loop, task);
             if (v > CORO__TURN) {
                 loop->look = true;
-                loop->extra |= CORO__CUT;
+                loop->end = loop->head;
             }
             return false;
         } else if (v == CORO__LOCAL) {
@@ -4342,64 +4313,53 @@ CORO__COLD_PRIVATE void coro__watched_step(coro_loop *loop, coro_task *task)
         coro__slow_step(loop, info, line, took);
 }
 
-/* Run what is ready, for at most n steps, or until somebody wants to end the round (CORO__CUT); how
- * many were made. The locals save loads: only a step can make the ring grow. */
-static inline coro_count coro__steps(coro_loop *loop, coro_count n)
-{
-#if CORO_RING
 /* What a step touches: the end of the task, and the frame, which follows it. (Not a function: gcc
  * takes one that only prefetches for one that does nothing.) */
-#define CORO__FETCH_TASK(task)                                                                    \
-    CORO__PREFETCH((void *)((uintptr_t)(task) + offsetof(coro_task, core.flags)));                \
-    CORO__PREFETCH((void *)((uintptr_t)(task) + sizeof(coro_task) + sizeof(coro_frame)))
-#define CORO__RELOAD() (mask = loop->mask, ready = loop->ready)
-#define CORO__NEXT_READY() (loop->head = ++made, ready[(made - 1) & mask])
-    uint32_t made = loop->head, end = made + n, mask = loop->mask; /* made: counted from there */
-    coro_task **ready = loop->ready;
-    n = made;
+#if CORO_RING
+#define CORO__FETCH(loop)                                                                         \
+    do {                                                                                          \
+        char *coro__t = (char *)(loop)->ready[((loop)->head + 16) & (loop)->mask];                \
+        CORO__PREFETCH(coro__t + offsetof(coro_task, core.flags));                                \
+        CORO__PREFETCH(coro__t + sizeof(coro_task) + sizeof(coro_frame));                         \
+    } while (0)
 #else
-#define CORO__FETCH_TASK(task)
-#define CORO__RELOAD() ((void)0)
-#define CORO__NEXT_READY() (made++, coro__next_ready(loop))
-    coro_count made = 0, end = n;
-    n = 0;
+#define CORO__FETCH(loop) ((void)0)
 #endif /* CORO_RING */
-    while (made != end && coro__ready_count(loop)) {
+
+/* Run what is ready, up to the end of the round. */
+static inline void coro__steps(coro_loop *loop, bool fetch)
+{
+    coro_count head = loop->head;
+    while (head != loop->end && head != loop->tail) {
         coro_task *task;
         coro_frame *frame;
         intptr_t v;
     next:
-        if (loop->extra) {
-            if (loop->extra & CORO__CUT)
-                break;
-            CORO__FETCH_TASK(ready[(made + 16) & mask]);
-        }
-        task = CORO__NEXT_READY();
+        if (fetch)
+            CORO__FETCH(loop);
+        task = coro__ready_at(loop, head);
+        loop->head = ++head;
         frame = task->leaf;
         v = frame->info->run(task, frame);
         if (v == CORO__TURN) {
-            CORO__RELOAD();
             coro__ready(loop, task);
-            if (made != end)
+            if (head != loop->end)
                 goto next; /* it is not empty */
-            break;
+            return;
         }
-        if (v != CORO__PENDING) {
-            if (v > CORO__SPECIAL && !frame->caller)
-                coro__task_end(loop, task, frame, v);
-            else
-                (void)coro__step_on(loop, task, frame, v);
-        }
-        CORO__RELOAD();
+        if (v == CORO__PENDING)
+            continue;
+        if (v > CORO__SPECIAL && !frame->caller)
+            coro__task_end(loop, task, frame, v);
+        else
+            (void)coro__step_on(loop, task, frame, v);
     }
-    return made - n;
 }
 
 /* The same in a random order, or with somebody watching. */
-CORO__COLD_PRIVATE coro_count coro__special_steps(coro_loop *loop, coro_count n)
+CORO__COLD_PRIVATE void coro__special_steps(coro_loop *loop)
 {
-    coro_count made = 0;
-    for (; made < n && coro__ready_count(loop) && !(loop->extra & CORO__CUT); made++) {
+    while (loop->head != loop->end && coro__ready_count(loop)) {
         coro_task *task;
 #if CORO_RING
         if (!loop->batch)
@@ -4408,13 +4368,12 @@ CORO__COLD_PRIVATE coro_count coro__special_steps(coro_loop *loop, coro_count n)
             coro__shuffle(loop, loop->batch);
         loop->batch--;
 #endif /* CORO_RING */
-        task = coro__next_ready(loop);
+        task = coro__ready_at(loop, loop->head++);
         if (loop->watched)
             coro__watched_step(loop, task);
         else
             (void)coro__step(loop, task);
     }
-    return made;
 }
 
 /* How many steps until the clock must be looked at. With no timer, or a clock that stands still
@@ -4498,8 +4457,15 @@ static inline void coro__sleep_until_woken(coro_loop *loop, coro_time until)
 /* One round without sleeping. */
 static inline coro_count coro__one_round(coro_loop *loop, coro_count quota)
 {
-    coro_count made = loop->special ? coro__special_steps(loop, quota) : coro__steps(loop, quota);
-    loop->extra &= (uint8_t)~CORO__CUT;
+    coro_count made = loop->head;
+    loop->end = (coro_count)(made + quota);
+    if (CORO__UNLIKELY(loop->special))
+        coro__special_steps(loop);
+    else if (CORO_RING && loop->fetch)
+        coro__steps(loop, true);
+    else
+        coro__steps(loop, false);
+    made = (coro_count)(loop->head - made);
     loop->steps += made;
     if (CORO__UNLIKELY(loop->granting != NULL))
         coro__grants_review(loop);
@@ -4583,8 +4549,9 @@ CORO__COLD_PRIVATE void coro__abandon(coro_loop *loop)
     }
 }
 
-/* Locals of what the loop calls lie below the frame of this. */
-CORO__COLD_PRIVATE void coro__mark_stack(coro_loop *loop)
+/* Locals of what the loop calls lie below the frame of this. (Not cold: gcc takes what always calls
+ * something cold for cold itself, and all that it calls.) */
+static CORO__NOINLINE void coro__mark_stack(coro_loop *loop)
 {
     loop->stack = (uintptr_t)__builtin_frame_address(0);
 }
@@ -4599,7 +4566,8 @@ CORO_API int coro_loop_run(coro_loop *loop)
     (void)coro__read_clock(loop);
     for (;;) {
         coro_time until;
-        (void)coro__one_round(loop, coro__quota(loop));
+        if (!loop->stopped)
+            (void)coro__one_round(loop, coro__quota(loop));
         while (loop->stopped && loop->stop_after && coro__ready_count(loop))
             loop->stop_after -= coro__one_round(loop, loop->stop_after);
         if (loop->stopped || !loop->alive)
@@ -4657,7 +4625,7 @@ CORO_API void coro_loop_stop(coro_loop *loop)
 {
     loop->stopped = true;
     loop->stop_after = coro__ready_count(loop); /* those still run */
-    loop->extra |= CORO__CUT;
+    loop->end = loop->head;
 }
 
 CORO_API void coro_loop_drive(coro_loop *loop, const coro_driver *driver)
