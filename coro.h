@@ -488,9 +488,9 @@ struct coro_task {
     };
     coro_task *joiner;         /* the first of those who wait for its end, in a ring */
     coro_link wait;            /* in a wait queue; or in the run queue (next) */
+    coro_loop *loop;           /* whose task this is */
     const coro_waitq *waiting; /* what it waits in; null: it is ready, or runs, or has ended */
     coro_core core;            /* .outer is the group */
-    coro_loop *loop;           /* whose task this is */
     coro_frame *leaf;          /* the innermost frame: the one to resume */
     intptr_t result;           /* of the await; while it waits: the operation's own word */
 };
@@ -524,25 +524,26 @@ typedef struct coro_failure {
 
 /* A task group. */
 struct coro_group {
-    coro_scope scope;           /* must be first: a group is a scope, with deadline and all */
-    coro_loop *loop;            /* where the children run */
-    coro_task *children;        /* alive, in start order: a ring */
+    coro_scope scope;   /* must be first: a group is a scope, with deadline and all */
+    coro_link children; /* alive, in start order */
+    coro_count limit;   /* of children alive, for coro_group_wait_room; 0: none */
+    int winner;         /* CORO_RACE: the index of the child that won; -1: none */
+    coro_loop *loop;    /* where the children run */
+    intptr_t won;       /* CORO_RACE: the winner's result */
+    coro_group *granting; /* the next group with room granted; the last one: null */
+    /* from here on cleared by an open: */
     coro_task *done, *done_out; /* ended, not told by coro_group_next: see coro__done_push */
     coro_waitq room;            /* waiting in coro_group_wait_room */
     coro_waitq next;            /* waiting in coro_group_next */
-    intptr_t won;               /* CORO_RACE: the winner's result */
-    coro_group *granting;       /* the next group with room granted; the last one: null */
     coro_count alive, started;  /* children */
     coro_count granted;         /* room given to waiters who have not had their step yet */
     coro_count granted_until;   /* where in the run queue the last of them is */
     coro_count failed;          /* children, and the body, that ended with their own error */
     coro_count cancelled;       /* children with -ECANCELED because they were cancelled */
     int first;                  /* the first error in time; 0: none */
-    bool body_failed;           /* closed with an error that was not the group's doing */
-    bool cut;                   /* a child was cut short by the group's cancellation */
-    bool attention;             /* a child's end may interest somebody: a race, waiters */
-    int winner;                 /* CORO_RACE: the index of the child that won; -1: none */
-    coro_count limit;           /* of children alive, for coro_group_wait_room; 0: none */
+    bool closing;               /* the opener waits for the children */
+    uint8_t happened;           /* CORO__CUT, CORO__BODY_FAILED */
+    bool attention;             /* starts and ends may interest somebody: a race, waiters, a hook */
     uint8_t mode;               /* coro_mode */
 #if CORO_GROUP_ERRORS
     coro_failure errors[CORO_GROUP_ERRORS]; /* the first few failures, in time; see failed */
@@ -710,7 +711,7 @@ struct coro_loop {
 #if CORO_HOSTED
     int pipe[2]; /* ends a sleep from outside; 0, 0: not made yet */
 #endif /* CORO_HOSTED */
-    uintptr_t stack;      /* of coro_loop_run: locals of coroutines are just below */
+    uintptr_t stack;      /* of coro_loop_run: coroutines' locals are just below; 0: none */
     coro_options options; /* with defaults in place */
 };
 
@@ -1231,6 +1232,7 @@ enum {
     CORO__ARMED = 16,      /* the timer is running */
     CORO__OPEN = 32,       /* a scope in a chain; a task that is alive */
     CORO__DEADLINE = 64,   /* a scope's: timer.when is one */
+    CORO__NOTED = 64,      /* a task's: its end interests somebody */
     CORO__CAUGHT = 128,    /* a closed scope's: it ended a cancellation */
     CORO__WAS = 256,       /* a closed scope's: it had been cancelled */
     CORO__CANCELLED = 512, /* a task's: its innermost scope is EFFECTIVE; what operations test */
@@ -1240,9 +1242,11 @@ enum {
     CORO__IGNORING = 8192, /* a task's: timer.when counts refused awaits in a row */
     CORO__FAILED = 16384   /* an ended task's */
 };
-#define CORO__CLOSING 0x8000u /* a group's: its opener waits for the children; no int of 16 bits */
+enum { /* what has happened to a group */
+    CORO__CUT = 1,        /* a child was cut short by its cancellation */
+    CORO__BODY_FAILED = 2 /* closed with an error that was not its doing */
+};
 enum {
-    CORO__TO_CANCELLED = CORO__CANCELLED / CORO__EFFECTIVE,
     CORO__TO_WAS = CORO__WAS / CORO__REQUESTED,
     CORO__GAVE_TURN = 255 /* spent: queued by coro_sleep(co, 0), which has no effect to lose */
 };
@@ -1659,11 +1663,12 @@ static inline coro_task *coro_waitq_next(const coro_waitq *queue, const coro_tas
 }
 
 /* Between the loop's frame and the present one. Less than a guard page further down, for the case
- * that this is inlined into the coroutine: what lies below the stack is somebody else's. */
+ * that this is inlined into the coroutine: what lies below the stack is somebody else's. Most of
+ * what is not on the stack lies below it, so that test comes first. */
 static inline bool coro__on_stack(const coro_loop *loop, const void *p)
 {
     uintptr_t low = (uintptr_t)__builtin_frame_address(0) - (CORO_HOSTED ? 4096 : 64);
-    return (uintptr_t)p - low < loop->stack - low;
+    return (uintptr_t)p >= low && (uintptr_t)p < loop->stack;
 }
 
 /* coro_is_local -- is p the address of a local variable of the coroutine that runs now? Then return
@@ -1708,7 +1713,7 @@ CORO_API void coro__deadline_open(coro_task *co, coro_frame *frame, coro_scope *
                                   coro_time when, int line);
 CORO_API void coro__shield_open(coro_task *co, coro_frame *frame, coro_scope *scope, coro_time d,
                                 int line);
-CORO_API void coro__leave(coro_task *co, coro_frame *frame);
+CORO__COLD_API void coro__leave(coro_task *co, coro_frame *frame);
 CORO_API void coro__group_open(coro_task *co, coro_frame *frame, coro_group *group, coro_mode mode,
                                int line);
 CORO_API void coro__context_set(coro_task *co, coro_frame *frame, coro_context *node,
@@ -1821,8 +1826,7 @@ static inline void coro__no_local(const coro_task *co, const coro_frame *frame, 
 static inline coro_task *coro__not_alive(const coro_group *group, coro_task *task,
                                          const char *file, int line)
 {
-    if (CORO_STACK_CHECK && group->loop && group->loop->running &&
-        CORO__UNLIKELY(coro__on_stack(group->loop, task)))
+    if (CORO_STACK_CHECK && group->loop && CORO__UNLIKELY(coro__on_stack(group->loop, task)))
         coro__trap_at(file, (unsigned)line, "coro_start",
                       CORO__T("the task is a local variable: make it a member of the frame"));
     if (CORO__UNLIKELY(task->core.flags & CORO__OPEN))
@@ -1834,7 +1838,7 @@ static inline coro_task *coro__not_alive(const coro_group *group, coro_task *tas
 CORO__MUST_USE static inline coro_op coro__close(coro_task *co, coro_frame *frame,
                                                  coro_group *group)
 {
-    if (co->core.inner != &group->scope.core && coro__has_open(co, frame))
+    if (CORO__UNLIKELY(co->core.inner != &group->scope.core))
         coro__leave(co, frame);
     return coro_group_close(co, group, frame->err);
 }
@@ -2110,12 +2114,15 @@ CORO__COLD_PRIVATE int coro__warn(const coro_task *co, const char *text, int err
 
 /* --- lists and time ------------------------------------------------------------------------ */
 
+/* volatile: else gcc merges the stores to a vector, which the next loads would wait for. */
 static inline void coro__list_init(coro_link *list)
 {
-    list->next = list->prev = list;
+    coro_link *volatile *next = &list->next;
+    *next = list;
+    list->prev = list;
 }
 
-/* In this order gcc does not merge the stores to a vector, which the next loads would wait for. */
+/* In this order gcc does not merge the stores either. */
 static inline void coro__insert_before(coro_link *at, coro_link *n)
 {
     coro_link *prev = at->prev;
@@ -2483,9 +2490,14 @@ CORO__COLD_PRIVATE bool coro__grow(coro_loop *loop)
     return true;
 }
 
+static inline bool coro__has_place(const coro_loop *loop)
+{
+    return loop->alive <= loop->mask;
+}
+
 static inline bool coro__reserve(coro_loop *loop)
 {
-    if (CORO__UNLIKELY(loop->alive > loop->mask) && !coro__grow(loop))
+    if (CORO__UNLIKELY(!coro__has_place(loop)) && !coro__grow(loop))
         return false;
     loop->alive++;
     return true;
@@ -2519,6 +2531,12 @@ static inline coro_task *coro__ready_at(coro_loop *loop, coro_count head)
     return task;
 }
 
+static inline bool coro__has_place(const coro_loop *loop)
+{
+    (void)loop;
+    return true;
+}
+
 static inline bool coro__reserve(coro_loop *loop)
 {
     loop->alive++;
@@ -2540,6 +2558,12 @@ typedef struct coro__piece {
     struct coro__piece *next;
     size_t size;
 } coro__piece;
+
+/* The list for pieces of a size, if there is one. */
+static inline size_t coro__class(size_t size)
+{
+    return (size - 1) / CORO_GRAIN;
+}
 
 static inline size_t coro__round(size_t size)
 {
@@ -2608,40 +2632,46 @@ CORO__COLD_PRIVATE void *coro__large(coro_loop *loop, size_t size)
     return coro__cut(loop, size);
 }
 
+/* A piece of a class; null: a new slab must be made for it. */
+static inline void *coro__pop_free(coro_loop *loop, size_t c)
+{
+    coro__piece *piece = (coro__piece *)loop->free[c];
+    size_t size = (c + 1) * CORO_GRAIN;
+    if (piece)
+        loop->free[c] = piece->next;
+    else if ((size_t)(loop->slab_end - loop->slab) >= size)
+        piece = (coro__piece *)coro__cut(loop, size);
+    return piece;
+}
+
 CORO_API void *coro_loop_alloc(coro_loop *loop, size_t size)
 {
-#if CORO_CLASSES
-    size_t rounded = coro__round(size), c = rounded / CORO_GRAIN - 1;
-    coro__piece *piece;
+    size_t c = coro__class(size);
+    void *memory;
     if (c >= CORO_CLASSES)
-        return coro__large(loop, rounded);
-    piece = (coro__piece *)loop->free[c];
-    if (!piece)
-        return coro__cut(loop, rounded);
-    loop->free[c] = piece->next;
-    return piece;
-#else
-    return coro__large(loop, coro__round(size));
-#endif /* CORO_CLASSES */
+        return coro__large(loop, coro__round(size));
+    memory = coro__pop_free(loop, c);
+    return memory ? memory : coro__cut_new(loop, coro__round(size));
+}
+
+static inline void coro__push_free(coro_loop *loop, void *memory, size_t c)
+{
+    coro__piece *piece = (coro__piece *)memory;
+    piece->next = (coro__piece *)loop->free[c];
+    loop->free[c] = piece;
 }
 
 CORO_API void coro_loop_free(coro_loop *loop, void *memory, size_t size)
 {
-    size_t rounded = coro__round(size), c = rounded / CORO_GRAIN - 1;
-    coro__piece *piece = (coro__piece *)memory;
-#if CORO_CLASSES
-    if (c >= CORO_CLASSES)
-#endif /* CORO_CLASSES */
-    {
-        if (!loop->arena) {
-            coro__give(loop, memory, rounded);
-            return;
-        }
-        c = CORO_CLASSES;
-        piece->size = rounded;
+    size_t c = coro__class(size);
+    if (CORO_CLASSES && c < CORO_CLASSES) {
+        coro__push_free(loop, memory, c);
+    } else if (loop->arena) {
+        ((coro__piece *)memory)->size = coro__round(size);
+        coro__push_free(loop, memory, CORO_CLASSES);
+    } else {
+        coro__give(loop, memory, coro__round(size));
     }
-    piece->next = (coro__piece *)loop->free[c];
-    loop->free[c] = piece;
 }
 
 /* --- what the loop has to say -------------------------------------------------------------- */
@@ -2724,9 +2754,11 @@ static inline void coro__event(coro_loop *loop, coro_event event, coro_task *tas
 /* End a wait, the queue aside. */
 static inline void coro__wake(coro_task *task, intptr_t result)
 {
-    if (task->core.flags & CORO__ARMED)
-        coro__timer_disarm(task->loop, &task->core);
-    task->core.flags &= (uint16_t)~CORO__ABORTING;
+    if (CORO__UNLIKELY(task->core.flags & (CORO__ARMED | CORO__ABORTING))) {
+        if (task->core.flags & CORO__ARMED)
+            coro__timer_disarm(task->loop, &task->core);
+        task->core.flags &= (uint16_t)~CORO__ABORTING;
+    }
     task->waiting = NULL;
     task->result = result;
     coro__ready(task->loop, task);
@@ -2754,7 +2786,8 @@ static inline coro_op coro__suspend_aside(coro_task *co, const coro_waitq *waits
     co->waiting = waits;
     co->result = word;
     co->core.spent = 0;
-    co->core.flags &= (uint16_t)~CORO__IGNORING;
+    if (CORO__UNLIKELY(co->core.flags & CORO__IGNORING))
+        co->core.flags &= (uint16_t)~CORO__IGNORING;
     co->core.timer.when = co->loop->now; /* for dumps: since when */
     return coro__op(CORO__PENDING);
 }
@@ -2923,17 +2956,23 @@ static inline coro_task *coro__owner(coro_core *core)
     return core->kind == CORO__TASK ? coro__task_of(core) : ((coro_scope *)(void *)core)->task;
 }
 
+static inline coro_task *coro__of_sibling(coro_link *sibling)
+{
+    return (coro_task *)(void *)((char *)sibling - offsetof(coro_task, sibling));
+}
+
 static inline coro_task *coro__next_sibling(const coro_task *task)
 {
-    coro_group *group = coro__group_of(task);
-    coro_task *next = (coro_task *)(void *)task->sibling.next; /* sibling is the first member */
-    return next == group->children ? NULL : next;
+    coro_link *next = task->sibling.next;
+    return next == &coro__group_of(task)->children ? NULL : coro__of_sibling(next);
 }
 
 static inline coro_core *coro__first_child(coro_core *core)
 {
-    coro_group *group = (coro_group *)(void *)core;
-    return core->kind == CORO__GROUP && group->children ? &group->children->core : NULL;
+    coro_link *children = &((coro_group *)(void *)core)->children;
+    return core->kind == CORO__GROUP && children->next != children
+               ? &coro__of_sibling(children->next)->core
+               : NULL;
 }
 
 /* The next core in preorder of the tree of groups and tasks; *depth follows. Null: that was all. */
@@ -3094,22 +3133,24 @@ static inline void coro__scope_enter(coro_task *co, coro_frame *frame, coro_scop
 {
     coro_core *core = &scope->core;
     coro__no_local(co, frame, scope, line);
-    if (CORO__UNLIKELY(core->flags & CORO__OPEN))
-        coro__trap(frame->info, (unsigned)line,
-                   CORO__T("this scope or group is open already: close it first"));
-    core->flags = (uint16_t)(CORO__OPEN | (co->core.flags & CORO__CANCELLED) / CORO__TO_CANCELLED);
     core->kind = (uint8_t)kind;
+    core->spent = 0; /* not used: one store for all */
+    core->flags = CORO__OPEN;
     core->index = (coro_count)line;
     scope->frame = frame;
     scope->task = co;
     coro__chain_push(co, core);
 }
 
-/* What was asked for before the scope was opened: cancelled, a shield, a deadline in timer.when. */
-#define CORO__PRESETS (CORO__REQUESTED | CORO__SHIELD | CORO__DEADLINE)
+/* What was asked for before the scope was opened: cancelled, a shield, a deadline in timer.when; or
+ * it is open, which is a mistake. */
+#define CORO__PRESETS (CORO__REQUESTED | CORO__SHIELD | CORO__DEADLINE | CORO__OPEN)
 
 CORO__COLD_PRIVATE void coro__scope_preset(coro_task *co, coro_core *core, uint16_t preset)
 {
+    if (preset & CORO__OPEN)
+        coro__trap(((coro_scope *)(void *)core)->frame->info, (unsigned)core->index,
+                   CORO__T("this scope or group is open already: close it first"));
     core->flags |= preset;
     if (preset & CORO__DEADLINE) {
         if (!coro_time_before(coro__read_clock(co->loop), core->timer.when))
@@ -3126,7 +3167,7 @@ CORO_API void coro__scope_open(coro_task *co, coro_frame *frame, coro_scope *sco
 {
     uint16_t preset = scope->core.flags & CORO__PRESETS;
     coro__scope_enter(co, frame, scope, kind, line);
-    if (CORO__UNLIKELY(preset))
+    if (CORO__UNLIKELY(preset || coro_cancelled(co)))
         coro__scope_preset(co, &scope->core, preset);
 }
 
@@ -3142,7 +3183,8 @@ CORO_API void coro__deadline_open(coro_task *co, coro_frame *frame, coro_scope *
     uint16_t preset = (scope->core.flags & CORO__PRESETS) | CORO__DEADLINE;
     coro__scope_enter(co, frame, scope, CORO__SCOPE, line);
     scope->core.timer.when = when;
-    if (preset == CORO__DEADLINE && coro_time_before(co->loop->now, when) && when != CORO_FOREVER) {
+    if (preset == CORO__DEADLINE && !coro_cancelled(co) && when != CORO_FOREVER &&
+        coro_time_before(co->loop->now, when)) {
         scope->core.flags |= CORO__DEADLINE;
         coro__timer_arm(co->loop, &scope->core, when);
     } else {
@@ -3400,7 +3442,7 @@ CORO_API int coro__yielded(coro_task *co)
 /* --- leaving a frame ----------------------------------------------------------------------- */
 
 /* On the way to FINALLY: close the frame's scopes, down to its innermost open group. */
-CORO_API void coro__leave(coro_task *co, coro_frame *frame)
+CORO__COLD_API void coro__leave(coro_task *co, coro_frame *frame)
 {
     coro_core *core = co->core.inner;
     while (core && core != &co->core && ((coro_scope *)(void *)core)->frame == frame) {
@@ -3523,6 +3565,7 @@ CORO__COLD_PRIVATE void coro__group_failed(coro_group *group, const coro_info *i
         group->errors[group->failed] = failure;
 #endif /* CORO_GROUP_ERRORS */
     group->failed++;
+    group->attention |= group->mode != CORO_COLLECT; /* it comes to something else */
     if (!group->first)
         group->first = error;
     if (group->mode == CORO_ALL && (group->scope.core.flags & CORO__OPEN))
@@ -3531,21 +3574,18 @@ CORO__COLD_PRIVATE void coro__group_failed(coro_group *group, const coro_info *i
 
 CORO__WAITS(close, CORO__T("group close"), coro__abort_never)
 
+#define CORO__CLEARED (offsetof(coro_group, mode) + 1 - offsetof(coro_group, done))
+
 CORO_API void coro__group_open(coro_task *co, coro_frame *frame, coro_group *group, coro_mode mode,
                                int line)
 {
     coro__scope_open(co, frame, &group->scope, CORO__GROUP, line);
+    __builtin_memset((void *)&group->done, 0, CORO__CLEARED);
     group->loop = co->loop;
-    group->children = group->done = group->done_out = NULL;
-    group->room.head = group->next.head = NULL;
-    group->won = 0;
-    group->alive = group->started = group->granted = 0;
-    group->failed = group->cancelled = 0;
-    group->first = 0;
-    group->body_failed = group->cut = false;
+    coro__list_init(&group->children);
     group->winner = -1;
     group->mode = (uint8_t)mode;
-    group->attention = mode == CORO_RACE;
+    group->attention = mode == CORO_RACE || co->loop->watched;
 }
 
 /* What a group's block comes to, rc being what its body came to. The first that applies:
@@ -3561,11 +3601,11 @@ static inline intptr_t coro__group_verdict(const coro_group *group, intptr_t rc)
     const coro_core *core = &group->scope.core;
     if (group->mode == CORO_RACE && group->winner >= 0)
         return group->won;
-    if (group->body_failed)
+    if (group->happened & CORO__BODY_FAILED)
         return group->mode == CORO_ALL ? group->first : rc;
     if (group->failed && group->mode != CORO_COLLECT)
         return group->first;
-    if ((rc == -ECANCELED || group->cut) && (core->flags & CORO__EFFECTIVE)) {
+    if ((rc == -ECANCELED || (group->happened & CORO__CUT)) && (core->flags & CORO__EFFECTIVE)) {
         if (coro__from_outside(core))
             return -ECANCELED;
         if (core->flags & CORO__EXPIRED)
@@ -3589,7 +3629,8 @@ CORO__COLD_PRIVATE intptr_t coro__group_finish_slow(coro_group *group, intptr_t 
 {
     coro_task *opener = group->scope.task;
     intptr_t v = coro__group_verdict(group, rc);
-    bool caught = (group->scope.core.flags & CORO__REQUESTED) && (rc == -ECANCELED || group->cut) &&
+    bool caught = (group->scope.core.flags & CORO__REQUESTED) &&
+                  (rc == -ECANCELED || (group->happened & CORO__CUT)) &&
                   !coro__from_outside(&group->scope.core);
     while (group->room.head)
         (void)coro_complete(group->room.head, -ESHUTDOWN);
@@ -3600,13 +3641,16 @@ CORO__COLD_PRIVATE intptr_t coro__group_finish_slow(coro_group *group, intptr_t 
 }
 
 /* All children have ended, and the opener waits for that, or is just closing. */
+#define CORO__NOT_QUIET (CORO__REQUESTED | CORO__SHIELD | CORO__EFFECTIVE | CORO__ARMED)
 static inline intptr_t coro__group_finish(coro_group *group, intptr_t rc)
 {
-    bool quiet = rc >= 0 && !group->failed && !(group->scope.core.flags & CORO__EFFECTIVE) &&
-                 !group->attention;
-    return quiet && coro__scope_pop(group->scope.task, &group->scope)
-               ? rc
-               : coro__group_finish_slow(group, rc);
+    coro_scope *scope = &group->scope;
+    if (CORO__UNLIKELY(group->attention || (scope->core.flags & CORO__NOT_QUIET)))
+        return coro__group_finish_slow(group, rc);
+    coro__chain_pop(scope->task, &scope->core);
+    scope->core.flags = 0;
+    scope->frame = NULL;
+    return rc;
 }
 
 /* A body that failed, or the close of a group that is not ours to close. 0: go on. */
@@ -3616,8 +3660,9 @@ CORO__COLD_PRIVATE int coro__group_close_check(coro_task *co, coro_group *group,
     int e = coro__may_close(co, &group->scope);
     if (e)
         return e;
+    group->attention = true; /* its end is not the usual one */
     if (rc < 0 && !(rc == -ECANCELED && (core->flags & CORO__EFFECTIVE))) {
-        group->body_failed = true;
+        group->happened |= CORO__BODY_FAILED;
         coro__group_failed(group, NULL, group->started, (int)rc);
     }
     if (rc < 0)
@@ -3628,18 +3673,19 @@ CORO__COLD_PRIVATE int coro__group_close_check(coro_task *co, coro_group *group,
 CORO_API coro_op coro_group_close(coro_task *co, coro_group *group, intptr_t rc)
 {
     coro_core *core = &group->scope.core;
-    if (!(core->flags & CORO__OPEN)) {
-        core->flags &= CORO__EXPIRED | CORO__WAS | CORO__CAUGHT;
-        return coro__op(rc);
-    }
-    if (CORO__UNLIKELY(rc < 0 || co->core.inner != core)) {
-        int e = coro__group_close_check(co, group, rc);
+    if (CORO__UNLIKELY(rc < 0 || co->core.inner != core)) { /* the innermost scope is open */
+        int e;
+        if (!(core->flags & CORO__OPEN)) {
+            core->flags &= CORO__EXPIRED | CORO__WAS | CORO__CAUGHT;
+            return coro__op(rc);
+        }
+        e = coro__group_close_check(co, group, rc);
         if (e)
             return coro__op(e);
     }
     if (!group->alive)
         return coro__op(coro__group_finish(group, rc));
-    core->flags |= CORO__CLOSING;
+    group->closing = true;
     return coro__suspend_aside(co, coro__waits_close(), rc);
 }
 
@@ -3654,6 +3700,7 @@ static inline bool coro__has_room(const coro_group *group)
 static inline void coro__granted(coro_group *group, coro_count until)
 {
     group->granted_until = until;
+    group->attention = true; /* a start takes the room */
     if (!group->granted++) {
         group->granting = group->loop->granting;
         group->loop->granting = group;
@@ -3776,7 +3823,7 @@ CORO__COLD_PRIVATE void coro__group_tell(coro_group *group, coro_task *task, boo
     }
     while (!group->alive && group->next.head)
         (void)coro_complete(group->next.head, 0);
-    if (group->alive || !(group->scope.core.flags & CORO__CLOSING))
+    if (group->alive || !group->closing)
         coro__grant(group);
 }
 
@@ -3808,67 +3855,83 @@ CORO__COLD_API int coro__not_spawned(coro_group *group, const coro_info *info)
                               group->scope.core.flags & CORO__OPEN ? -ENOMEM : -ESHUTDOWN);
 }
 
+/* A child was started, and that may interest somebody; or the group is cancelled. */
+CORO__COLD_PRIVATE coro_task *coro__start_special(coro_group *group, coro_task *task,
+                                                  const coro_info *info)
+{
+    if (group->scope.core.flags & CORO__EFFECTIVE)
+        task->core.flags |= CORO__EFFECTIVE | CORO__CANCELLED;
+    if (group->granted == 1)
+        coro__grant_ended(group->loop, group);
+    else if (group->granted)
+        group->granted--;
+    task->leaf->info = info; /* the rest is filled in after this */
+    task->leaf->caller = NULL;
+    coro__event(group->loop, CORO_EVENT_SPAWN, task);
+    return task;
+}
+
 /* Make a task: alive, in its group, at the end of the run queue. Field by field: clearing it all
  * first would cost as much again. */
-static inline void coro__task_init(coro_group *group, coro_task *task, const coro_info *info,
-                                   unsigned flags)
+static inline coro_task *coro__task_init(coro_group *group, coro_task *task, const coro_info *info,
+                                         unsigned flags)
 {
     coro_frame *frame = (coro_frame *)(void *)((char *)task + info->offset);
     coro_loop *loop = group->loop;
-    unsigned cancelled = group->scope.core.flags & CORO__EFFECTIVE;
-    task->sibling.prev = &task->sibling;
     task->joiner = NULL;
     task->waiting = NULL;
     task->core.outer = &group->scope.core;
     task->core.inner = NULL;
     task->core.kind = CORO__TASK;
     task->core.spent = 0;
-    task->core.flags = (uint16_t)(flags | CORO__OPEN | cancelled | cancelled * CORO__TO_CANCELLED);
+    task->core.flags = (uint16_t)(flags | CORO__OPEN);
     task->core.index = group->started++;
     task->loop = loop;
     task->leaf = frame;
-    task->result = 0;
+    coro__insert_before(&group->children, &task->sibling);
     coro__ready(loop, task);
-    if (!group->children) {
-        group->children = task;
-        task->sibling.next = &task->sibling;
-    } else {
-        coro__insert_before(&group->children->sibling, &task->sibling);
-    }
     group->alive++;
-    if (CORO__UNLIKELY(group->granted) && !--group->granted) {
-        group->granted = 1;
-        coro__grant_ended(loop, group);
-    }
     loop->spawned++;
-    if (CORO__UNLIKELY(loop->watched)) {
-        frame->info = info; /* the rest is filled in after this */
-        frame->caller = NULL;
-        coro__event(loop, CORO_EVENT_SPAWN, task);
-    }
+    if (CORO__UNLIKELY(group->attention || (group->scope.core.flags & CORO__EFFECTIVE)))
+        return coro__start_special(group, task, info);
+    return task;
+}
+
+/* A task in a new slab, or a large one, or in a larger run queue; or none. */
+CORO__COLD_PRIVATE coro_task *coro__spawn_slow(coro_group *group, const coro_info *info)
+{
+    coro_loop *loop = group->loop;
+    bool large = coro__class(info->size) >= CORO_CLASSES;
+    coro_task *task;
+    if (!(group->scope.core.flags & CORO__OPEN))
+        return NULL;
+    task = (coro_task *)coro_loop_alloc(loop, info->size);
+    if (task && coro__reserve(loop))
+        return coro__task_init(group, task, info, CORO__SPAWNED | (large ? CORO__NOTED : 0));
+    if (task)
+        coro_loop_free(loop, task, info->size);
+    return NULL;
 }
 
 CORO_API coro_task *coro__spawn(coro_group *group, const coro_info *info)
 {
+    size_t c = coro__class(info->size);
     coro_loop *loop = group->loop;
     coro_task *task;
-    if (CORO__UNLIKELY(!(group->scope.core.flags & CORO__OPEN)))
-        return NULL;
-    task = (coro_task *)coro_loop_alloc(loop, info->size);
+    if (CORO__UNLIKELY(c >= CORO_CLASSES || !(group->scope.core.flags & CORO__OPEN) ||
+                       !coro__has_place(loop)))
+        return coro__spawn_slow(group, info);
+    task = (coro_task *)coro__pop_free(loop, c);
     if (CORO__UNLIKELY(!task))
-        return NULL;
-    if (CORO__UNLIKELY(!coro__reserve(loop))) {
-        coro_loop_free(loop, task, info->size);
-        return NULL;
-    }
-    coro__task_init(group, task, info, CORO__SPAWNED);
-    return task;
+        return coro__spawn_slow(group, info);
+    loop->alive++;
+    return coro__task_init(group, task, info, CORO__SPAWNED);
 }
 
 CORO_API int coro__start(coro_group *group, coro_task *task, const coro_info *info)
 {
-    if (task->core.outer == &group->scope.core) { /* it ended here before: that is not told now */
-        coro__forget_done(&group->done, task);
+    if ((group->done || group->done_out) && task->core.outer == &group->scope.core) {
+        coro__forget_done(&group->done, task); /* it ended here before: that is not told now */
         coro__forget_done(&group->done_out, task);
     }
     if (CORO__UNLIKELY(!(group->scope.core.flags & CORO__OPEN) || !coro__reserve(group->loop))) {
@@ -3879,7 +3942,7 @@ CORO_API int coro__start(coro_group *group, coro_task *task, const coro_info *in
         task->result = e;
         return coro__start_failed(group, info, e);
     }
-    coro__task_init(group, task, info, 0);
+    (void)coro__task_init(group, task, info, 0);
     return 0;
 }
 
@@ -3958,6 +4021,7 @@ CORO_API coro_op coro__join(coro_task *co, coro_task *task)
     if (task->loop != co->loop)
         return coro_done(co, -EINVAL);
     coro__ring_append(&task->joiner, co);
+    task->core.flags |= CORO__NOTED;
     return coro__suspend_aside(co, coro__waits_join(), (intptr_t)task);
 }
 
@@ -3977,7 +4041,8 @@ CORO__COLD_PRIVATE void coro__task_failed(coro_loop *loop, coro_task *task, cons
     coro_group *group = coro__group_of(task);
     if (task->core.flags & CORO__CANCELLED) {
         group->cancelled++;
-        group->cut |= (group->scope.core.flags & CORO__EFFECTIVE) && !(flags & CORO__REQUESTED);
+        if ((group->scope.core.flags & CORO__EFFECTIVE) && !(flags & CORO__REQUESTED))
+            group->happened |= CORO__CUT;
         return;
     }
     coro__group_failed(group, info, task->core.index, (int)task->result);
@@ -3985,61 +4050,68 @@ CORO__COLD_PRIVATE void coro__task_failed(coro_loop *loop, coro_task *task, cons
         coro__unseen(loop, task, (int)task->result);
 }
 
-static inline void coro__task_gone(coro_loop *loop, coro_group *group, coro_task *task, size_t size,
-                                   uint16_t flags)
+static inline void coro__task_leave(coro_loop *loop, coro_group *group, coro_task *task)
 {
-    if (flags & CORO__SPAWNED)
-        coro_loop_free(loop, task, size);
-    else if (!group->attention)
-        coro__done_push(group, task);
-    if (!group->alive && (group->scope.core.flags & CORO__CLOSING))
-        coro__group_ended(group);
+    loop->alive--;
+    group->alive--;
+    coro__unlink(&task->sibling);
 }
 
-/* The end of a task that failed, or that somebody waits for, or watches. */
-CORO__COLD_PRIVATE void coro__task_end_slow(coro_loop *loop, coro_task *task, const coro_info *info,
-                                            uint16_t flags)
+/* What is left of a task that the user has the memory of. */
+static inline void coro__task_remains(coro_task *task, coro_frame *root, intptr_t v, uint16_t flags)
+{
+    task->core.flags = flags;
+    task->leaf = root;
+    task->result = v;
+}
+
+/* The end of a task that failed, or that somebody waits for, or watches, or that is large. */
+CORO__COLD_PRIVATE void coro__task_end_slow(coro_loop *loop, coro_task *task, coro_frame *root,
+                                            intptr_t v)
 {
     coro_group *group = coro__group_of(task);
-    bool seen;
-    if (task->result < 0)
-        task->core.flags |= task->result == -ECANCELED && (flags & CORO__EFFECTIVE)
-                                ? CORO__CANCELLED
-                                : CORO__FAILED;
+    const coro_info *info = root->info;
+    uint16_t flags = task->core.flags;
+    bool seen = task->joiner || task == loop->main;
+    coro__task_leave(loop, group, task);
+    coro__task_remains(task, root, v, flags & CORO__SPAWNED);
+    if (v < 0)
+        task->core.flags |=
+            v == -ECANCELED && (flags & CORO__EFFECTIVE) ? CORO__CANCELLED : CORO__FAILED;
     coro__event(loop, CORO_EVENT_END, task);
-    seen = task->joiner || task == loop->main;
-    if (task->joiner)
-        coro__wake_joiners(task);
-    if (task->result < 0)
+    coro__wake_joiners(task);
+    if (v < 0)
         coro__task_failed(loop, task, info, flags, seen);
     if (group->attention)
         coro__group_tell(group, task, !(flags & CORO__SPAWNED));
+    else if (!(flags & CORO__SPAWNED))
+        coro__done_push(group, task);
     if (task == loop->main) /* what is left ends with it */
         (void)coro__request(&loop->root.scope.core, false);
-    coro__task_gone(loop, group, task, info->size, flags);
+    if (flags & CORO__SPAWNED)
+        coro_loop_free(loop, task, info->size);
+    if (!group->alive && group->closing)
+        coro__group_ended(group);
 }
 
 /* The task's outermost frame is done. */
 static void coro__task_end(coro_loop *loop, coro_task *task, coro_frame *root, intptr_t v)
 {
     coro_group *group = coro__group_of(task);
-    coro_link *next = task->sibling.next;
     uint16_t flags = task->core.flags;
-    task->core.flags = flags & CORO__SPAWNED;
-    task->leaf = root;
-    task->result = v;
-    loop->alive--;
-    group->alive--;
-    if (next == &task->sibling)
-        group->children = NULL;
-    else if (group->children == task)
-        group->children = (coro_task *)(void *)next;
-    coro__unlink(&task->sibling);
-    if (CORO__UNLIKELY(v < 0 || task->joiner || group->attention || loop->watched ||
-                       root->info->size > CORO_CLASSES * CORO_GRAIN))
-        coro__task_end_slow(loop, task, root->info, flags);
-    else
-        coro__task_gone(loop, group, task, root->info->size, flags);
+    if (CORO__UNLIKELY(v < 0 || (flags & CORO__NOTED) || group->attention)) {
+        coro__task_end_slow(loop, task, root, v);
+        return;
+    }
+    coro__task_leave(loop, group, task);
+    if (flags & CORO__SPAWNED) {
+        coro__push_free(loop, task, coro__class(root->info->size));
+    } else {
+        coro__task_remains(task, root, v, 0);
+        coro__done_push(group, task);
+    }
+    if (!group->alive && group->closing)
+        coro__group_ended(group);
 }
 
 /* --- interrupts and posts ------------------------------------------------------------------ */
@@ -4510,8 +4582,6 @@ CORO__COLD_PRIVATE void coro__abandon_task(coro_loop *loop, coro_task *task)
             coro_loop_free(loop, frame, ((coro__heap *)(void *)frame)->size);
         }
     }
-    if (group->children == task)
-        group->children = coro__next_sibling(task);
     coro__unlink(&task->sibling);
     group->alive--;
     loop->alive--;
@@ -4536,10 +4606,9 @@ CORO__COLD_PRIVATE void coro__abandon(coro_loop *loop)
         if (task)
             task->waiting = NULL;
     }
-    while (group != &loop->root || group->children) {
-        coro_task *task = group->children;
-        if (!task) /* emptied: back to the task that opened it */
-            task = group->scope.task;
+    while (group != &loop->root || coro__first_child(&group->scope.core)) {
+        core = coro__first_child(&group->scope.core);
+        coro_task *task = core ? coro__task_of(core) : group->scope.task; /* emptied: back */
         for (core = coro__innermost(task); core->kind != CORO__TASK; core = core->outer)
             if (coro__first_child(core))
                 break;
@@ -4589,6 +4658,7 @@ CORO_API int coro_loop_run(coro_loop *loop)
     }
     loop->stopped = false;
     loop->running = false;
+    loop->stack = 0;
     return rc;
 }
 
@@ -4605,6 +4675,7 @@ CORO_API int coro_loop_step(coro_loop *loop)
     for (n = n < CORO_STEPS ? n : CORO_STEPS; n && coro__ready_count(loop);)
         n -= coro__one_round(loop, n);
     loop->running = false;
+    loop->stack = 0;
     return loop->alive ? 1 : 0;
 }
 
@@ -4704,6 +4775,8 @@ CORO_API int coro_loop_init(coro_loop *loop, const coro_options *options)
     loop->root.loop = loop;
     loop->root.mode = CORO_COLLECT;
     loop->root.winner = -1;
+    loop->root.attention = loop->watched;
+    coro__list_init(&loop->root.children);
     loop->root.scope.core.kind = CORO__GROUP;
     loop->root.scope.core.flags = CORO__OPEN;
     return 0;
@@ -4747,10 +4820,10 @@ CORO_API int coro__run(const coro_options *options, coro_task *task, const coro_
         return e;
     task->core.flags = 0;
     task->core.outer = NULL;
-    loop.root.attention = true;
     loop.main = task;
     rc = coro__start(&loop.root, task, info);
     if (rc == 0) {
+        task->core.flags |= CORO__NOTED;
         rc = coro_loop_run(&loop);
         if (rc == 0)
             rc = coro__task_result(task);
