@@ -472,7 +472,7 @@ struct coro_timer {
 struct coro_core {
     coro_timer timer; /* a scope's deadline; a task's sleep, or the limit of coro_within */
     coro_core *outer; /* where cancellation comes from: the next scope out; a task's: its group */
-    coro_core *inner; /* a scope's: the next in, or from the last the first; a task's: the last */
+    coro_core *inner; /* a scope's: the next in; a task's: the last one, or itself */
     uint8_t kind;     /* CORO__TASK, CORO__SCOPE ... */
     uint8_t spent;    /* a task's: awaits done at once since it last waited; CORO__GAVE_TURN */
     uint16_t flags;   /* CORO__REQUESTED ... */
@@ -1811,8 +1811,8 @@ static inline ptrdiff_t coro__label_of(const coro_frame *frame)
 
 static inline bool coro__has_open(const coro_task *co, const coro_frame *frame)
 {
-    const coro_scope *s = (const coro_scope *)(const void *)co->core.inner;
-    return s && s->frame == frame;
+    const coro_core *core = co->core.inner;
+    return core != &co->core && ((const coro_scope *)(const void *)core)->frame == frame;
 }
 
 /* What outlives the step must not be a local variable of it. */
@@ -2902,11 +2902,6 @@ CORO_API coro_time coro_now(coro_task *co)
  * in), back through `outer` and the sibling ring, and pruned where nothing changes: no recursion,
  * no memory, and every edge once.
  */
-static inline coro_core *coro__innermost(const coro_task *task)
-{
-    return task->core.inner ? task->core.inner : (coro_core *)(uintptr_t)&task->core;
-}
-
 /* Is cancellation coming in from further out? */
 static inline bool coro__from_outside(const coro_core *core)
 {
@@ -2925,7 +2920,7 @@ static inline bool coro__update(coro_core *core)
 /* Copy the innermost scope's state to the task; if it is cancelled, end what it waits for. */
 static inline void coro__touch(coro_task *task)
 {
-    bool cancelled = (coro__innermost(task)->flags & CORO__EFFECTIVE) != 0;
+    bool cancelled = (task->core.inner->flags & CORO__EFFECTIVE) != 0;
     if (cancelled == coro_cancelled(task))
         return;
     task->core.flags ^= CORO__CANCELLED;
@@ -2940,20 +2935,22 @@ static inline void coro__touch(coro_task *task)
         task->result = -ECANCELED; /* of coro_sleep(co, 0), which has done nothing yet */
 }
 
-/* The next core inside this one in its task's chain; null: this is the innermost. */
-static inline coro_core *coro__inward(coro_core *core)
-{
-    coro_task *task;
-    if (core->kind == CORO__TASK)
-        return core->inner ? core->inner->inner : NULL;
-    task = ((coro_scope *)(void *)core)->task;
-    return !task || task->core.inner == core ? NULL : core->inner;
-}
-
 /* The task in whose chain a core is; null: the root group. */
 static inline coro_task *coro__owner(coro_core *core)
 {
     return core->kind == CORO__TASK ? coro__task_of(core) : ((coro_scope *)(void *)core)->task;
+}
+
+/* The next core inside this one in its task's chain; null: this is the innermost. */
+static inline coro_core *coro__inward(coro_core *core)
+{
+    coro_core *first = core->inner;
+    coro_task *task = coro__owner(core);
+    if (!task || task->core.inner == core)
+        return NULL;
+    while (core->kind == CORO__TASK && first->outer != core)
+        first = first->outer;
+    return first;
 }
 
 static inline coro_task *coro__of_sibling(coro_link *sibling)
@@ -3084,27 +3081,13 @@ CORO_API int coro_group_cancel(coro_group *group)
  * A task's open scopes, groups, running generators and context values are one chain:
  *
  *     task <--outer-- outermost <--outer-- ... <--outer-- innermost        task.inner -> innermost
- *                     outermost --inner--> ... --inner--> innermost --inner--> outermost
+ *                     outermost --inner--> ... --inner--> innermost        none: -> the task's core
  */
 static inline void coro__chain_push(coro_task *co, coro_core *core)
 {
-    coro_core *top = co->core.inner;
-    core->outer = top ? top : &co->core;
-    core->inner = top ? top->inner : core;
-    if (top)
-        top->inner = core;
+    core->outer = co->core.inner;
+    co->core.inner->inner = core;
     co->core.inner = core;
-}
-
-static inline void coro__chain_pop(coro_task *co, const coro_core *core)
-{
-    coro_core *outer = core->outer;
-    if (outer == &co->core) {
-        co->core.inner = NULL;
-    } else {
-        co->core.inner = outer;
-        outer->inner = core->inner;
-    }
 }
 
 /* Take out one that is not the innermost. */
@@ -3113,8 +3096,6 @@ CORO__COLD_PRIVATE void coro__chain_unlink(coro_task *co, coro_core *core)
     core->inner->outer = core->outer;
     if (core->outer != &co->core)
         core->outer->inner = core->inner;
-    else
-        co->core.inner->inner = core->inner;
     coro__refresh(core->inner);
 }
 
@@ -3124,7 +3105,7 @@ static inline void coro__chain_remove(coro_task *co, coro_core *core)
         coro__chain_unlink(co, core);
         return;
     }
-    coro__chain_pop(co, core);
+    co->core.inner = core->outer;
     coro__touch(co);
 }
 
@@ -3209,9 +3190,8 @@ static inline bool coro__scope_pop(coro_task *co, coro_scope *scope)
         return false;
     if (flags & CORO__ARMED)
         coro__timer_disarm(co->loop, core);
-    coro__chain_pop(co, core);
+    co->core.inner = core->outer;
     core->flags = 0;
-    scope->frame = NULL;
     return true;
 }
 
@@ -3225,7 +3205,6 @@ static inline void coro__scope_remove(coro_task *co, coro_scope *scope, bool cau
     coro__chain_remove(co, core);
     core->flags = (uint16_t)((flags & CORO__EXPIRED) | (flags & CORO__REQUESTED) * CORO__TO_WAS |
                              (caught ? CORO__CAUGHT : 0));
-    scope->frame = NULL;
 }
 
 /* Close a scope that is in co's chain. The outermost cancelled scope is the one that catches. */
@@ -3244,8 +3223,8 @@ static inline intptr_t coro__scope_verdict(coro_task *co, coro_scope *scope, int
 static inline bool coro__is_innermost(const coro_task *co, const coro_core *core)
 {
     const coro_core *c = co->core.inner;
-    while (c && c != core && c->kind == CORO__CONTEXT)
-        c = c->outer == &co->core ? NULL : c->outer;
+    while (c != core && c->kind == CORO__CONTEXT)
+        c = c->outer;
     return c == core;
 }
 
@@ -3316,7 +3295,7 @@ CORO_API coro_time coro_deadline(const coro_task *co)
     coro_time first = CORO_FOREVER;
     if (coro_cancelled(co))
         return CORO_TIME_BITS == 64 ? -CORO_FOREVER : co->loop->now;
-    for (const coro_core *core = coro__innermost(co); core; core = core->outer) {
+    for (const coro_core *core = co->core.inner; core; core = core->outer) {
         if (core->kind != CORO__TASK && (core->flags & CORO__DEADLINE) &&
             coro_time_before(core->timer.when, first))
             first = core->timer.when;
@@ -3339,7 +3318,7 @@ CORO_API void coro__context_set(coro_task *co, coro_frame *frame, coro_context *
 
 CORO_API void *coro_context_get(const coro_task *co, const void *key)
 {
-    for (const coro_core *core = coro__innermost(co); core; core = core->outer)
+    for (const coro_core *core = co->core.inner; core; core = core->outer)
         if (core->kind == CORO__CONTEXT && ((const coro_context *)(const void *)core)->key == key)
             return ((const coro_context *)(const void *)core)->value;
     return NULL;
@@ -3378,9 +3357,7 @@ static inline coro_ret coro__gen_run(coro_task *co, coro_frame *from, coro_gen *
 
 static inline void coro__gen_remove(coro_task *co, coro_gen *gen, int state)
 {
-    coro_frame *frame = gen->scope.frame;
     coro__scope_remove(co, &gen->scope, false);
-    gen->scope.frame = frame;
     gen->state = (uint8_t)state;
 }
 
@@ -3419,7 +3396,7 @@ CORO_API coro_ret coro__gen_close(coro_task *co, coro_frame *from, coro_gen *gen
 CORO_API int coro__yield(coro_task *co, coro_frame *frame)
 {
     coro_core *core = co->core.inner;
-    for (; core && core != &co->core; core = core->outer) {
+    for (; core != &co->core; core = core->outer) {
         if (core->kind != CORO__GENERATOR || ((coro_scope *)(void *)core)->frame != frame)
             continue;
         if (core != co->core.inner)
@@ -3445,7 +3422,7 @@ CORO_API int coro__yielded(coro_task *co)
 CORO__COLD_API void coro__leave(coro_task *co, coro_frame *frame)
 {
     coro_core *core = co->core.inner;
-    while (core && core != &co->core && ((coro_scope *)(void *)core)->frame == frame) {
+    while (core != &co->core && ((coro_scope *)(void *)core)->frame == frame) {
         coro_core *outer = core->outer;
         if (core->kind == CORO__GROUP || core->kind == CORO__GENERATOR)
             return;
@@ -3458,7 +3435,7 @@ CORO__COLD_API void coro__leave(coro_task *co, coro_frame *frame)
 /* Is this a generator's frame that is being closed? Then its -EPIPE is no error of its own. */
 static inline bool coro__is_closing(const coro_task *co, const coro_frame *frame)
 {
-    const coro_core *core = coro__innermost(co);
+    const coro_core *core = co->core.inner;
     return core->kind == CORO__GENERATOR && coro__has_open(co, frame) && frame->err == -EPIPE &&
            ((const coro_gen *)(const void *)core)->state == CORO__GEN_CLOSING;
 }
@@ -3647,9 +3624,8 @@ static inline intptr_t coro__group_finish(coro_group *group, intptr_t rc)
     coro_scope *scope = &group->scope;
     if (CORO__UNLIKELY(group->attention || (scope->core.flags & CORO__NOT_QUIET)))
         return coro__group_finish_slow(group, rc);
-    coro__chain_pop(scope->task, &scope->core);
+    scope->task->core.inner = scope->core.outer;
     scope->core.flags = 0;
-    scope->frame = NULL;
     return rc;
 }
 
@@ -3881,7 +3857,7 @@ static inline coro_task *coro__task_init(coro_group *group, coro_task *task, con
     task->joiner = NULL;
     task->waiting = NULL;
     task->core.outer = &group->scope.core;
-    task->core.inner = NULL;
+    task->core.inner = &task->core;
     task->core.kind = CORO__TASK;
     task->core.spent = 0;
     task->core.flags = (uint16_t)(flags | CORO__OPEN);
@@ -4568,7 +4544,7 @@ CORO__COLD_PRIVATE void coro__abandon_task(coro_loop *loop, coro_task *task)
     coro_group *group = coro__group_of(task);
     size_t size = coro__root_frame(task)->info->size;
     coro_frame *frame, *caller;
-    coro_core *core = coro__innermost(task);
+    coro_core *core = task->core.inner;
     task->result = -EDEADLK;
     coro__event(loop, CORO_EVENT_END, task);
     coro__unseen(loop, task, -EDEADLK);
@@ -4609,7 +4585,7 @@ CORO__COLD_PRIVATE void coro__abandon(coro_loop *loop)
     while (group != &loop->root || coro__first_child(&group->scope.core)) {
         core = coro__first_child(&group->scope.core);
         coro_task *task = core ? coro__task_of(core) : group->scope.task; /* emptied: back */
-        for (core = coro__innermost(task); core->kind != CORO__TASK; core = core->outer)
+        for (core = task->core.inner; core->kind != CORO__TASK; core = core->outer)
             if (coro__first_child(core))
                 break;
         group = core->kind == CORO__GROUP ? (coro_group *)(void *)core : coro__group_of(task);
@@ -4913,9 +4889,9 @@ static inline const char *coro__verify_task(const coro_task *task)
         return CORO__T("a task in a group has ended");
     if (task->sibling.next->prev != &task->sibling)
         return CORO__T("a sibling ring is broken");
-    if (coro_cancelled(task) != ((coro__innermost(task)->flags & CORO__EFFECTIVE) != 0))
+    if (coro_cancelled(task) != ((task->core.inner->flags & CORO__EFFECTIVE) != 0))
         return CORO__T("a task's copy of its innermost scope's state is stale");
-    for (core = coro__innermost(task); core->kind != CORO__TASK;
+    for (core = task->core.inner; core->kind != CORO__TASK;
          inside = core, core = core->outer) {
         if (!(core->flags & CORO__OPEN))
             return CORO__T("a closed scope is in a chain");
