@@ -483,12 +483,12 @@ struct coro_core {
  * the frame. */
 struct coro_task {
     union {
-        coro_link sibling;                    /* in its group's children; done: next completed */
+        coro_task *joiner;                    /* the first who waits for its end, in a ring */
         char CORO_TASK_or_coro_task_expected; /* so that functions take both */
     };
-    coro_task *joiner;         /* the first of those who wait for its end, in a ring */
     coro_link wait;            /* in a wait queue; or in the run queue (next) */
     coro_loop *loop;           /* whose task this is */
+    coro_link sibling;         /* in its group's children; done: next completed */
     const coro_waitq *waiting; /* what it waits in; null: it is ready, or runs, or has ended */
     coro_core core;            /* .outer is the group */
     coro_frame *leaf;          /* the innermost frame: the one to resume */
@@ -2321,8 +2321,9 @@ static inline void coro__sort_into(coro_link *sorted, coro_link *list)
         for (at = sorted->prev; at != sorted && coro_time_before(when, coro__timer_of(at)->when);)
             at = at->prev;
         coro__insert_before(at->next, n);
-        /* a task that will soon run, and end: its first line and its last */
-        CORO__PREFETCH((void *)((uintptr_t)n - offsetof(coro_task, core)));
+        /* a task that will soon run, and end: the first line of what that needs, and the last */
+        CORO__PREFETCH((void *)((uintptr_t)n - offsetof(coro_task, core) +
+                                offsetof(coro_task, sibling)));
         CORO__PREFETCH((void *)((uintptr_t)n + sizeof(coro_core) + sizeof(coro_frame)));
     }
     coro__list_init(list);
