@@ -2566,6 +2566,11 @@ static inline size_t coro__class(size_t size)
     return (size - 1) / CORO_GRAIN;
 }
 
+static inline bool coro__has_list(size_t c)
+{
+    return c + 1 <= CORO_CLASSES; /* no `c < 0`, of which gcc would warn */
+}
+
 static inline size_t coro__round(size_t size)
 {
     return (size + CORO_GRAIN - 1) / CORO_GRAIN * CORO_GRAIN; /* a grain holds a coro__piece */
@@ -2649,7 +2654,7 @@ CORO_API void *coro_loop_alloc(coro_loop *loop, size_t size)
 {
     size_t c = coro__class(size);
     void *memory;
-    if (c >= CORO_CLASSES)
+    if (!coro__has_list(c))
         return coro__large(loop, coro__round(size));
     memory = coro__pop_free(loop, c);
     return memory ? memory : coro__cut_new(loop, coro__round(size));
@@ -2665,7 +2670,7 @@ static inline void coro__push_free(coro_loop *loop, void *memory, size_t c)
 CORO_API void coro_loop_free(coro_loop *loop, void *memory, size_t size)
 {
     size_t c = coro__class(size);
-    if (CORO_CLASSES && c < CORO_CLASSES) {
+    if (coro__has_list(c)) {
         coro__push_free(loop, memory, c);
     } else if (loop->arena) {
         ((coro__piece *)memory)->size = coro__round(size);
@@ -3878,7 +3883,7 @@ static inline coro_task *coro__task_init(coro_group *group, coro_task *task, con
 CORO__COLD_PRIVATE coro_task *coro__spawn_slow(coro_group *group, const coro_info *info)
 {
     coro_loop *loop = group->loop;
-    bool large = coro__class(info->size) >= CORO_CLASSES;
+    bool large = !coro__has_list(coro__class(info->size));
     coro_task *task;
     if (!(group->scope.core.flags & CORO__OPEN))
         return NULL;
@@ -3895,7 +3900,7 @@ CORO_API coro_task *coro__spawn(coro_group *group, const coro_info *info)
     size_t c = coro__class(info->size);
     coro_loop *loop = group->loop;
     coro_task *task;
-    if (CORO__UNLIKELY(c >= CORO_CLASSES || !(group->scope.core.flags & CORO__OPEN) ||
+    if (CORO__UNLIKELY(!coro__has_list(c) || !(group->scope.core.flags & CORO__OPEN) ||
                        !coro__has_place(loop)))
         return coro__spawn_slow(group, info);
     task = (coro_task *)coro__pop_free(loop, c);
@@ -4367,9 +4372,9 @@ CORO__COLD_PRIVATE void coro__watched_step(coro_loop *loop, coro_task *task)
 #if CORO_RING
 #define CORO__FETCH(loop)                                                                         \
     do {                                                                                          \
-        char *coro__t = (char *)(loop)->ready[((loop)->head + 16) & (loop)->mask];                \
-        CORO__PREFETCH(coro__t + offsetof(coro_task, core.flags));                                \
-        CORO__PREFETCH(coro__t + sizeof(coro_task) + sizeof(coro_frame));                         \
+        uintptr_t coro__t = (uintptr_t)(loop)->ready[((loop)->head + 16) & (loop)->mask];         \
+        CORO__PREFETCH((void *)(coro__t + offsetof(coro_task, core.flags)));                      \
+        CORO__PREFETCH((void *)(coro__t + sizeof(coro_task) + sizeof(coro_frame)));               \
     } while (0)
 #else
 #define CORO__FETCH(loop) ((void)0)
