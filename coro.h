@@ -235,9 +235,9 @@
 #endif /* !CORO_WHEEL_SHIFT */
 
 /* 1: the run queue is a ring of pointers, grown when tasks are spawned; 0: a list of the tasks. */
-#ifndef CORO_RING
-#define CORO_RING CORO__DEFAULT(1, 0)
-#endif /* !CORO_RING */
+#ifndef CORO_READY_RING
+#define CORO_READY_RING CORO__DEFAULT(1, 0)
+#endif /* !CORO_READY_RING */
 
 /* How many (task, error) pairs a group keeps. Failures beyond are counted. */
 #ifndef CORO_GROUP_ERRORS
@@ -369,7 +369,7 @@
         ##_NAMES##c##_TIME_BITS##d##_WHEEL_BITS##e##_RING##f##_GROUP_ERRORS##g##_CLASSES##h       \
         ##_HOSTED##i##_STACK_CHECK##j##_WHEEL_SHIFT##k##_TICKS_PER_S##l
 #define coro__end_slow                                                                            \
-    CORO__TAG(CORO_DEBUG, CORO_CHECK, CORO_NAMES, CORO_TIME_BITS, CORO_WHEEL_BITS, CORO_RING,     \
+    CORO__TAG(CORO_DEBUG, CORO_CHECK, CORO_NAMES, CORO_TIME_BITS, CORO_WHEEL_BITS, CORO_READY_RING,     \
               CORO_GROUP_ERRORS, CORO_CLASSES, CORO_HOSTED, CORO_STACK_CHECK, CORO_WHEEL_SHIFT,   \
               CORO_TICKS_PER_S)
 #else
@@ -611,13 +611,13 @@ typedef struct coro_sink {
 
 typedef enum coro_clock { CORO_REAL, CORO_VIRTUAL } coro_clock;
 
-typedef enum coro_event {
+typedef enum coro_trace {
     CORO_EVENT_SPAWN,   /* a task was started */
     CORO_EVENT_RESUME,  /* it is about to run a step */
     CORO_EVENT_SUSPEND, /* the step is over, the task is not */
     CORO_EVENT_CANCEL,  /* its next await will fail, or its present one has */
     CORO_EVENT_END      /* it has ended */
-} coro_event;
+} coro_trace;
 
 /* How a loop should be. Zero means default, everywhere. */
 typedef struct coro_options {
@@ -633,7 +633,7 @@ typedef struct coro_options {
     coro_time slow_step;       /* report steps that take longer; default off, CORO_DEBUG 100 ms */
     coro_time spin;            /* look for so long before sleeping */
     void (*on_error)(void *arg, coro_task *task, int error); /* an error that nobody will see */
-    void (*on_event)(void *arg, coro_event event, coro_task *task);
+    void (*on_event)(void *arg, coro_trace event, coro_task *task);
     void *arg;        /* of on_error and on_event */
     coro_sink report; /* warnings and dumps; default: stderr */
 } coro_options;
@@ -656,13 +656,13 @@ struct coro_loop {
     coro_task *main;      /* of coro_run: when it ends, so does the rest */
     coro_count head, tail; /* of the run queue: tasks taken from it and put into it so far */
     coro_count end;        /* the round's: no step when the head is there */
-#if CORO_RING
+#if CORO_READY_RING
     coro_task **ready;    /* the run queue: a ring */
     uint32_t mask;        /* its size - 1 */
     coro_task *small[16]; /* the first ring */
 #else
     coro_task *first, *last; /* the run queue: linked by task.wait.next */
-#endif /* CORO_RING */
+#endif /* CORO_READY_RING */
     coro_count alive;      /* tasks; the ring has room for all of them */
     uint8_t budget;        /* options.budget */
     bool look;             /* a budget was spent: look at the outside before the next step */
@@ -2138,7 +2138,7 @@ static inline void coro__unlink(coro_link *n)
     n->prev->next = n->next;
 }
 
-static inline coro_time coro__minus(coro_time a, coro_time b)
+static inline coro_time coro_time_since(coro_time a, coro_time b)
 {
     return (coro_time)((coro__utime)a - (coro__utime)b); /* ticks of 32 bits wrap */
 }
@@ -2150,12 +2150,12 @@ CORO_API bool coro_time_before(coro_time a, coro_time b)
 #else
     if (a == CORO_FOREVER || b == CORO_FOREVER)
         return a != CORO_FOREVER;
-    return coro__minus(a, b) < 0;
+    return coro_time_since(a, b) < 0;
 #endif /* CORO_TIME_BITS == 64 */
 }
 
 /* now + d, for d >= 0; saturates. No sum and no clock reading is CORO_FOREVER. */
-static inline coro_time coro__after(coro_time now, coro_time d)
+static inline coro_time coro_time_after(coro_time now, coro_time d)
 {
 #if CORO_TIME_BITS == 64
     return d > CORO_FOREVER - (now > 0 ? now : 0) ? CORO_FOREVER : now + d;
@@ -2462,7 +2462,7 @@ static inline void coro__fire(coro_loop *loop)
  * fail. A ring of pointers lets the processor fetch many tasks at once; with a list through the
  * tasks the address of the next one would have to be fetched first.
  */
-#if CORO_RING
+#if CORO_READY_RING
 static inline void coro__ready(coro_loop *loop, coro_task *task)
 {
     loop->ready[loop->tail++ & loop->mask] = task;
@@ -2543,7 +2543,7 @@ static inline bool coro__reserve(coro_loop *loop)
     loop->alive++;
     return true;
 }
-#endif /* CORO_RING */
+#endif /* CORO_READY_RING */
 
 static inline coro_count coro__ready_count(const coro_loop *loop)
 {
@@ -2751,7 +2751,7 @@ static inline void coro__ring_remove(coro_task **head, coro_task *task)
         return &queue;                                                                            \
     }
 
-static inline void coro__event(coro_loop *loop, coro_event event, coro_task *task)
+static inline void coro__event(coro_loop *loop, coro_trace event, coro_task *task)
 {
     if (CORO__UNLIKELY(loop->watched) && loop->options.on_event)
         loop->options.on_event(loop->options.arg, event, task);
@@ -2853,7 +2853,7 @@ CORO_API coro_op coro__sleep(coro_task *co, coro_time d)
     if (coro_cancelled(co))
         return coro_refuse(co);
     (void)coro__suspend_aside(co, coro__waits_sleep(), 0);
-    when = coro__after(coro__read_clock(co->loop), d);
+    when = coro_time_after(coro__read_clock(co->loop), d);
     if (when != CORO_FOREVER)
         coro__timer_arm(co->loop, &co->core, when);
     return coro__op(CORO__PENDING);
@@ -2883,7 +2883,7 @@ CORO_API coro_op coro_within(coro_task *co, coro_time d,
         coro__abort(co, -ETIMEDOUT);
         return op;
     }
-    when = coro__after(coro__read_clock(loop), d);
+    when = coro_time_after(coro__read_clock(loop), d);
     if (when == CORO_FOREVER)
         return op;
     if (co->core.flags & CORO__ARMED) {
@@ -3161,7 +3161,7 @@ CORO_API void coro__scope_open(coro_task *co, coro_frame *frame, coro_scope *sco
 CORO_API coro_time coro__from_now(coro_task *co, coro_time d)
 {
     coro_time now = coro__read_clock(co->loop);
-    return d <= 0 ? now : coro__after(now, d);
+    return d <= 0 ? now : coro_time_after(now, d);
 }
 
 CORO_API void coro__deadline_open(coro_task *co, coro_frame *frame, coro_scope *scope,
@@ -4363,13 +4363,13 @@ CORO__COLD_PRIVATE void coro__watched_step(coro_loop *loop, coro_task *task)
     coro__event(loop, CORO_EVENT_RESUME, task);
     if (!coro__step(loop, task))
         coro__event(loop, CORO_EVENT_SUSPEND, task);
-    if (limit && (took = coro__minus(coro__read_clock(loop), start)) > limit)
+    if (limit && (took = coro_time_since(coro__read_clock(loop), start)) > limit)
         coro__slow_step(loop, info, line, took);
 }
 
 /* What a step touches: the end of the task, and the frame, which follows it. (Not a function: gcc
  * takes one that only prefetches for one that does nothing.) */
-#if CORO_RING
+#if CORO_READY_RING
 #define CORO__FETCH(loop)                                                                         \
     do {                                                                                          \
         uintptr_t coro__t = (uintptr_t)(loop)->ready[((loop)->head + 16) & (loop)->mask];         \
@@ -4378,7 +4378,7 @@ CORO__COLD_PRIVATE void coro__watched_step(coro_loop *loop, coro_task *task)
     } while (0)
 #else
 #define CORO__FETCH(loop) ((void)0)
-#endif /* CORO_RING */
+#endif /* CORO_READY_RING */
 
 /* Run what is ready, up to the end of the round. */
 static inline void coro__steps(coro_loop *loop, bool fetch)
@@ -4415,13 +4415,13 @@ CORO__COLD_PRIVATE void coro__special_steps(coro_loop *loop)
 {
     while (loop->head != loop->end && coro__ready_count(loop)) {
         coro_task *task;
-#if CORO_RING
+#if CORO_READY_RING
         if (!loop->batch)
             loop->batch = coro__ready_count(loop);
         if (loop->random)
             coro__shuffle(loop, loop->batch);
         loop->batch--;
-#endif /* CORO_RING */
+#endif /* CORO_READY_RING */
         task = coro__ready_at(loop, loop->head++);
         if (loop->watched)
             coro__watched_step(loop, task);
@@ -4444,7 +4444,7 @@ static inline void coro__look_at_clock(coro_loop *loop, coro_count made)
     coro_time before = loop->now;
     if (!loop->timers)
         return;
-    if (coro__minus(coro__read_clock(loop), before) >
+    if (coro_time_since(coro__read_clock(loop), before) >
         (coro_time)made * (CORO_TICKS_PER_S / 1000000)) {
         loop->quick = 0;
         loop->window = 1;
@@ -4493,7 +4493,7 @@ static inline void coro__sleep_until_woken(coro_loop *loop, coro_time until)
     if (loop->virtual_clock)
         until = CORO_FOREVER;
     if (loop->options.spin) {
-        end = coro__after(coro__read_clock(loop), loop->options.spin);
+        end = coro_time_after(coro__read_clock(loop), loop->options.spin);
         while (!coro__ready_count(loop) && coro_time_before(coro__read_clock(loop), end))
             coro__look(loop);
     }
@@ -4515,7 +4515,7 @@ static inline coro_count coro__one_round(coro_loop *loop, coro_count quota)
     loop->end = (coro_count)(made + quota);
     if (CORO__UNLIKELY(loop->special))
         coro__special_steps(loop);
-    else if (CORO_RING && loop->fetch)
+    else if (CORO_READY_RING && loop->fetch)
         coro__steps(loop, true);
     else
         coro__steps(loop, false);
@@ -4731,11 +4731,11 @@ CORO_API int coro_loop_init(coro_loop *loop, const coro_options *options)
     if (e)
         return e;
     coro__list_init(&loop->due);
-#if CORO_RING
+#if CORO_READY_RING
     loop->ready = loop->options.ready ? loop->options.ready : loop->small;
     loop->mask = (loop->options.ready ? loop->options.ready_size : 16) - 1;
     loop->random = loop->options.seed;
-#endif /* CORO_RING */
+#endif /* CORO_READY_RING */
     if (loop->options.arena) {
         size_t skip = (size_t)(-(uintptr_t)loop->options.arena & (CORO_GRAIN - 1));
         loop->arena = true;
@@ -4777,11 +4777,11 @@ CORO_API int coro_loop_fini(coro_loop *loop)
     if (loop->options.driver.fini)
         loop->options.driver.fini(loop->options.driver.arg);
     loop->options.driver.fini = NULL;
-#if CORO_RING
+#if CORO_READY_RING
     if (loop->ready && loop->ready != loop->small && loop->ready != loop->options.ready)
         coro_loop_free(loop, loop->ready, (loop->mask + 1) * sizeof *loop->ready);
     loop->ready = NULL;
-#endif /* CORO_RING */
+#endif /* CORO_READY_RING */
     while ((slab = (coro__piece *)loop->slabs) != NULL) {
         loop->slabs = slab->next;
         coro__give(loop, slab, slab->size);
@@ -4832,10 +4832,10 @@ static inline void coro__dump_task(coro__text *t, const coro_task *task, int dep
         coro__say(t, " is ready");
     } else if (task->core.flags & CORO__ARMED) {
         coro__say3(t, " waits for ", task->waiting->ops->what, ", at most ");
-        coro__say_time(t, coro__minus(task->core.timer.when, now));
+        coro__say_time(t, coro_time_since(task->core.timer.when, now));
     } else {
         coro__say(t, " has waited ");
-        coro__say_time(t, coro__minus(now, task->core.timer.when));
+        coro__say_time(t, coro_time_since(now, task->core.timer.when));
         coro__say3(t, " for ", task->waiting->ops->what, "");
     }
     if (coro_cancelled(task))
