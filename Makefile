@@ -93,8 +93,8 @@ have = test -e $(1) || { echo "skipped: no $(1)"; exit $(if $(STRICT),1,0); }
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: test unit demo examples bench bench-core lint lint-examples tidy fail harness matrix size \
-        cover install clean help probe chip-cortexm chip-avr cover-report \
+.PHONY: test unit demo examples bench bench-core bench-sync lint lint-examples tidy fail harness \
+        matrix size cover install clean help probe chip-cortexm chip-avr cover-report \
         show-demo
 
 # ---- test ----------------------------------------------------------------------------------------
@@ -160,6 +160,9 @@ bench: ## all benchmarks against their limits; 1 if a bar is missed
 bench-core: ## the benchmarks of coro.h
 	@$(call have,bench/run.py); $(call need,python3); python3 bench/run.py --core
 
+bench-sync: ## the benchmarks of coro_sync.h
+	@$(call have,bench/run.py); $(call need,python3); python3 bench/run.py --sync
+
 size: ## bytes per task and of code, per target, against test/size.budget
 	@$(call have,test/size.c); STRICT=$(STRICT) tools/size.sh
 
@@ -213,7 +216,7 @@ gcc      c11    -O1  inline  asan      FLAGS=-DCORO_DEBUG=1
 clang    c11    -O2  inline  none      FLAGS=-DCORO_CHECK=1
 gcc      c11    -O2  inline  none      FLAGS=-DCORO_LABELS_AS_VALUES=1
 clang    c11    -O2  inline  asan      FLAGS=-DCORO_LABELS_AS_VALUES=1
-gcc      c11    -O1  inline  asan      FLAGS=-DCORO_RING=0
+gcc      c11    -O1  inline  asan      FLAGS=-DCORO_READY_RING=0
 gcc      c11    -O1  shared  asan      FLAGS=-DCORO_WHEEL_BITS=0
 Cortex-M: chip-cortexm
 AVR:      chip-avr

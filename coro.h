@@ -122,12 +122,18 @@
  *   coro_irq_wait              yes       yes     yes       c
  *   coro_dump coro_stats coro_verify      no     no   no   t
  *   coro_suspend coro_done coro_refuse coro_complete coro_word  no  -  -  t
- *   coro_waitq_next coro_is_local coro_local      no     no   no   t
- *   CORO_S CORO_MS CORO_US coro_time_before       -      -    -    t
+ *   coro_alarm coro_move coro_note_add coro_note_drop coro_report    no   no   no   t
+ *   coro_waitq_next coro_waitq_before coro_waitq_last                no   no   no   t
+ *   coro_is_local coro_local coro_loop_recent     no     no   no   t
+ *   CORO_S CORO_MS CORO_US coro_time_before coro_time_after coro_time_since   -  -  -  t
  *   CORO_ASSERT CORO_MEMCPY CORO_TRAP             yours to replace
  */
 #if !defined CORO_H
 #define CORO_H
+
+#if !defined __GNUC__
+#error "coro.h: gcc or clang is needed: statement expressions, __COUNTER__, __atomic_load_n"
+#endif /* !defined __GNUC__ */
 
 /* Strict ISO modes (-std=c11) hide clock_gettime and pselect, which the hosted loop needs. */
 #if defined __STRICT_ANSI__ && !defined _DEFAULT_SOURCE && !defined _GNU_SOURCE && \
@@ -155,11 +161,11 @@
 
 /* 1: an operating system with POSIX clocks and pselect; 0: bare metal, you give a driver. */
 #ifndef CORO_HOSTED
-#if (defined __unix__ || defined __APPLE__) && __STDC_HOSTED__ && !defined __AVR__
+#if (defined __unix__ || defined __APPLE__) && __STDC_HOSTED__
 #define CORO_HOSTED 1
 #else
 #define CORO_HOSTED 0
-#endif /* (defined __unix__ || defined __APPLE__) && ... */
+#endif /* (defined __unix__ || defined __APPLE__) && __STDC_HOSTED__ */
 #endif /* !CORO_HOSTED */
 #if CORO_HOSTED
 #define CORO__DEFAULT(hosted, bare) hosted
@@ -269,23 +275,19 @@
 #endif /* CORO_DEBUG && CORO_HOSTED */
 #endif /* !CORO_ASSERT */
 #ifndef CORO_MEMCPY
-#if CORO_HOSTED
-#include <string.h>
-#define CORO_MEMCPY(to, from, n) memcpy((to), (from), (n))
-#else
 #define CORO_MEMCPY(to, from, n) __builtin_memcpy((to), (from), (n))
-#endif /* CORO_HOSTED */
 #endif /* !CORO_MEMCPY */
+
+/* 1: the lines of coro_sync.h keep the longest wait. */
+#ifndef CORO_LINE_TIMES
+#define CORO_LINE_TIMES CORO__DEFAULT(1, 0)
+#endif /* !CORO_LINE_TIMES */
 
 /* Errors are negative errno values. Where there is no errno.h, or one that gives most of them the
  * same number as avr-libc's does, they have Linux's numbers. */
-#if defined __has_include
 #if __has_include(<errno.h>)
 #include <errno.h>
 #endif /* __has_include(<errno.h>) */
-#else
-#include <errno.h>
-#endif /* defined __has_include */
 #if defined __AVR__ || !defined ETIMEDOUT || !defined ECANCELED
 #undef EPERM
 #undef ECHILD
@@ -320,8 +322,6 @@
 #define ESHUTDOWN 108
 #endif /* !defined ESHUTDOWN */
 
-/* Attributes, where the compiler has them. */
-#if defined __GNUC__ || defined __clang__
 #define CORO__MUST_USE __attribute__((warn_unused_result))
 #define CORO__UNUSED __attribute__((unused))
 #define CORO__NOINLINE __attribute__((noinline))
@@ -329,32 +329,28 @@
 #define CORO__NORETURN __attribute__((noreturn))
 #define CORO__UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define CORO__PREFETCH(p) (CORO_HOSTED ? __builtin_prefetch(p) : (void)0)
-#else
-#define CORO__MUST_USE
-#define CORO__UNUSED
-#define CORO__NOINLINE
-#define CORO__COLD
-#define CORO__NORETURN
-#define CORO__UNLIKELY(x) (x)
-#define CORO__PREFETCH(p) ((void)0)
-#endif /* defined __GNUC__ || defined __clang__ */
-
-#if CORO_TEXTS
-#define CORO__T(text) text
-#else
-#define CORO__T(text) ""
-#endif /* CORO_TEXTS */
-
+#define CORO__T(text) (CORO_TEXTS ? text : "")
 #define CORO__CAT_(a, b) a##b
 #define CORO__CAT(a, b) CORO__CAT_(a, b)
+#define CORO__PRAGMA(text) _Pragma(#text)
+#define CORO__DIAGNOSTIC(what) CORO__PRAGMA(GCC diagnostic what)
 
+/* What the two languages write differently. */
 #if defined __cplusplus
 #define CORO__STATIC_ASSERT(x, text) static_assert(x, text)
 #define CORO__EXTERN extern "C"
+#define CORO__ZERO {}
+#define CORO__FRAME_TYPE(fn) CORO__CAT(fn, _coro_frame)
 #else
 #define CORO__STATIC_ASSERT(x, text) _Static_assert(x, text)
 #define CORO__EXTERN extern
+#define CORO__ZERO {0}
+#define CORO__FRAME_TYPE(fn) (struct fn)
 #endif /* defined __cplusplus */
+
+/* Hooks have parameters that some of them do not need. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-parameter"
 
 /* CORO_API: one copy a file, or one copy a program. In shared mode every coroutine refers to one
  * function whose name says what to do when the linker finds none, or two, or files that were
@@ -362,16 +358,15 @@
 #if defined CORO_SHARED
 #define CORO_API CORO__EXTERN
 #define CORO__COLD_API CORO_API CORO__COLD
-#define CORO__TAG(a, b, c, d, e, f, g, h, i, j, k, l)                                             \
-    CORO__TAG_(a, b, c, d, e, f, g, h, i, j, k, l)
-#define CORO__TAG_(a, b, c, d, e, f, g, h, i, j, k, l)                                            \
+#define CORO__TAG(...) CORO__TAG_(__VA_ARGS__)
+#define CORO__TAG_(a, b, c, d, e, f, g, h, i, j, k, l, m)                                         \
     CORO_IMPLEMENTATION_belongs_in_one_file_and_the_same_options_in_all_DEBUG##a##_CHECK##b       \
         ##_NAMES##c##_TIME_BITS##d##_WHEEL_BITS##e##_RING##f##_GROUP_ERRORS##g##_CLASSES##h       \
-        ##_HOSTED##i##_STACK_CHECK##j##_WHEEL_SHIFT##k##_TICKS_PER_S##l
+        ##_HOSTED##i##_STACK_CHECK##j##_WHEEL_SHIFT##k##_TICKS_PER_S##l##_LINE_TIMES##m
 #define coro__end_slow                                                                            \
-    CORO__TAG(CORO_DEBUG, CORO_CHECK, CORO_NAMES, CORO_TIME_BITS, CORO_WHEEL_BITS, CORO_READY_RING,     \
-              CORO_GROUP_ERRORS, CORO_CLASSES, CORO_HOSTED, CORO_STACK_CHECK, CORO_WHEEL_SHIFT,   \
-              CORO_TICKS_PER_S)
+    CORO__TAG(CORO_DEBUG, CORO_CHECK, CORO_NAMES, CORO_TIME_BITS, CORO_WHEEL_BITS,                \
+              CORO_READY_RING, CORO_GROUP_ERRORS, CORO_CLASSES, CORO_HOSTED, CORO_STACK_CHECK,    \
+              CORO_WHEEL_SHIFT, CORO_TICKS_PER_S, CORO_LINE_TIMES)
 #else
 #define CORO_API static inline
 #define CORO__COLD_API static CORO__COLD CORO__UNUSED
@@ -409,15 +404,14 @@ typedef uint32_t coro_count;
 typedef uint32_t coro_irq_count;
 #endif /* defined __AVR__ */
 
-typedef struct coro_context coro_context;
 typedef struct coro_core coro_core;
 typedef struct coro_frame coro_frame;
-typedef struct coro_gen coro_gen;
 typedef struct coro_group coro_group;
 typedef struct coro_info coro_info;
 typedef struct coro_irq coro_irq;
 typedef struct coro_link coro_link;
 typedef struct coro_loop coro_loop;
+typedef struct coro_note coro_note;
 typedef struct coro_ops coro_ops;
 typedef struct coro_post_node coro_post_node;
 typedef struct coro_scope coro_scope;
@@ -456,6 +450,7 @@ struct coro_frame {
 
 /* CORO_FRAME; -- the first member of a coroutine's struct. */
 #define CORO_FRAME coro_frame CORO_FRAME_first
+#define CORO__ME (&my->CORO_FRAME_first)
 
 struct coro_link {
     coro_link *next, *prev;
@@ -483,7 +478,7 @@ struct coro_core {
  * the frame. */
 struct coro_task {
     union {
-        coro_task *joiner;                    /* the first who waits for its end, in a ring */
+        coro_task *joiner;                    /* a note, or the first of the ring of joiners */
         char CORO_TASK_or_coro_task_expected; /* so that functions take both */
     };
     coro_link wait;            /* in a wait queue; or in the run queue (next) */
@@ -506,6 +501,12 @@ struct coro_scope {
 struct coro_waitq {
     coro_task *head;     /* a ring through task.wait; null: nobody */
     const coro_ops *ops; /* of those who wait here */
+};
+
+/* Left with a task, to be told of its end. */
+struct coro_note {
+    coro_task *next;                                  /* as task.joiner */
+    void (*ended)(coro_note *note, coro_task *task); /* may complete other tasks */
 };
 
 /* How a group treats its children. */
@@ -551,17 +552,17 @@ struct coro_group {
 };
 
 /* A generator: CORO_GEN(fn) is this and the frame. */
-struct coro_gen {
+typedef struct coro_gen {
     coro_scope scope; /* spliced into the consumer's chain while the generator runs */
     uint8_t state;    /* CORO__GEN_... */
-};
+} coro_gen;
 
 /* A value that is found by its key from here down the tree of tasks. */
-struct coro_context {
+typedef struct coro_context {
     coro_scope scope; /* its place in the chain */
     const void *key;  /* compared by address */
     void *value;      /* the user's */
-};
+} coro_context;
 
 /* What a task's life has come to. */
 typedef enum coro_status {
@@ -728,7 +729,7 @@ struct coro_loop {
  */
 #define CORO(name)                                                                                \
     CORO__TYPES(name)                                                                             \
-    CORO__STRICT CORO__ONE_COPY static coro_ret name(coro_task *co, struct name *my);             \
+    CORO__STRICT CORO__COMPILE static coro_ret name(coro_task *co, struct name *my);              \
     CORO__RUN_FUNCTION(name)                                                                      \
     CORO__UNUSED static const coro_info CORO__CAT(name, _coro) = CORO__INFO(name);                \
     static coro_ret name(coro_task *co, struct name *my)
@@ -736,7 +737,7 @@ struct coro_loop {
 /* CORO_DECLARE -- say that CORO_DEFINE(name) is in some file. After struct name. */
 #define CORO_DECLARE(name)                                                                        \
     CORO__TYPES(name)                                                                             \
-    CORO__STRICT CORO__ONE_COPY extern coro_ret name(coro_task *co, struct name *my);             \
+    CORO__STRICT CORO__COMPILE extern coro_ret name(coro_task *co, struct name *my);              \
     CORO__STRICT_END extern const coro_info CORO__CAT(name, _coro)
 
 /* CORO_DEFINE -- the coroutine of CORO_DECLARE(name). */
@@ -755,9 +756,9 @@ struct coro_loop {
 #define CORO_BEGIN()                                                                              \
     enum { coro__in_finally = 0, CORO_BEGIN_must_come_first = CORO__COUNT };                      \
     CORO__GO_TO_LABEL()                                                                           \
-    switch (CORO__SELECT((uint16_t)my->CORO_FRAME_first.place)) {                                 \
+    switch (CORO__CASE((uint16_t)my->CORO_FRAME_first.place)) {                                   \
     default:                                                                                      \
-        return coro__put_down(coro__no_label(co, &my->CORO_FRAME_first));                         \
+        return coro__put_down(coro__no_label(co, CORO__ME));                                      \
     case CORO__CASE(0):
 
 /* CORO_END -- the end of the body: the frame's result is its first error, if any, else v. */
@@ -766,8 +767,7 @@ struct coro_loop {
     case CORO__CASE(CORO__AT_END):                                                                \
     coro__last:;                                                                                  \
     }                                                                                             \
-    return coro__end(co, &my->CORO_FRAME_first,                                                   \
-                     my->CORO_FRAME_first.err ? my->CORO_FRAME_first.err : (intptr_t)(v));        \
+    return coro__end(co, CORO__ME, CORO_ERR ? CORO_ERR : (intptr_t)(v));                          \
     CORO__STRICT_END
 
 /* CORO_TRY -- await x; if it fails, so does this frame.
@@ -783,10 +783,13 @@ struct coro_loop {
 
 /* CORO_AWAIT -- await x and look at the result yourself: CORO_AWAIT(my->rc, coro_join(co, &my->t));
  * lv is an int, long or long long: in an unsigned or short one an error would be a length. */
-#define CORO_AWAIT(lv, x) CORO__AWAIT_TO(CORO__COUNT, lv, x)
+#define CORO_AWAIT(lv, x)                                                                         \
+    CORO__AWAIT(CORO__COUNT, x, (lv) = CORO__LIKE(lv, coro__v);                                   \
+                CORO__STATIC_ASSERT(CORO__IS_SIGNED(lv), "CORO_AWAIT needs an int, long or long " \
+                                    "long: an error is negative. For other types use CORO_TRY");)
 
 /* CORO_IGNORE -- await x and drop the result. In a cancelled scope a loop of these never ends. */
-#define CORO_IGNORE(x) CORO__AWAIT_DROP(CORO__COUNT, x)
+#define CORO_IGNORE(x) CORO__AWAIT(CORO__COUNT, x, (void)coro__v;)
 
 /* CORO_YIELD -- in a generator: hand the item over, go on at the next coro_gen_next.
  *
@@ -797,16 +800,15 @@ struct coro_loop {
 
 /* CORO_FAIL -- fail with error e, as if an await had. */
 #define CORO_FAIL(e)                                                                              \
-    return coro__put_down(coro__exit(co, &my->CORO_FRAME_first, (intptr_t)(e), coro__in_finally))
+    return coro__put_down(coro__exit(co, CORO__ME, (intptr_t)(e), coro__in_finally))
 
-/* CORO_LEAVE -- leave by CORO_FINALLY and CORO_END, without an error. What `return` is elsewhere.
- */
+/* CORO_LEAVE -- leave by CORO_FINALLY and CORO_END without an error, as `return` does elsewhere. */
 #define CORO_LEAVE() CORO_FAIL(0)
 
 /* CORO_FINALLY -- a label: what follows runs on every way out. Awaits here work, outside the
  * frame's own scopes; what is cancelled from further out needs coro_shield_open. */
 #define CORO_FINALLY                                                                              \
-    if (CORO_CHECK || coro__has_open(co, &my->CORO_FRAME_first))                                  \
+    if (CORO_CHECK || coro__has_open(co, CORO__ME))                                               \
         CORO_LEAVE();                                                                             \
     goto only_one_CORO_FINALLY_in_a_coroutine;                                                    \
     CORO__IN_FINALLY                                                                              \
@@ -818,7 +820,10 @@ struct coro_loop {
 
 /* CORO_CLOSE -- close a group with the error so far; the group's verdict takes its place. In the
  * body a failure leaves, as with CORO_TRY; in FINALLY control goes on. */
-#define CORO_CLOSE(group) CORO__CLOSE_AT(CORO__COUNT, group)
+#define CORO_CLOSE(group)                                                                         \
+    CORO__AWAIT(CORO__COUNT, coro__close(co, CORO__ME, (group)),                                  \
+                if (!coro__in_finally) { CORO__OR_FAIL }                                          \
+                CORO_ERR = coro__v < 0 ? (int)coro__v : 0;)
 
 /* coro_call -- call a coroutine whose frame you embed.
  *
@@ -864,12 +869,12 @@ struct coro_loop {
  * is returned once; then 0. -EBUSY while another task is in it.
  */
 #define coro_gen_next(co, generator)                                                              \
-    coro__gen_next((co), &my->CORO_FRAME_first, &(generator)->gen, __LINE__)
+    coro__gen_run((co), CORO__ME, &(generator)->gen, CORO__GEN_RUNNING, __LINE__)
 
 /* coro_gen_close -- end a generator early: its CORO_YIELD fails, its CORO_FINALLY runs. A
  * coroutine's call: 0, or what went wrong in its cleanup. Not begun or ended: left alone. */
 #define coro_gen_close(co, generator)                                                             \
-    coro__gen_close((co), &my->CORO_FRAME_first, &(generator)->gen, __LINE__)
+    coro__gen_run((co), CORO__ME, &(generator)->gen, CORO__GEN_CLOSING, __LINE__)
 
 /* --- the machinery of the macros above ----------------------------------------------------- */
 
@@ -890,50 +895,44 @@ struct coro_loop {
 /* A number for each await of a body, counted from CORO_BEGIN. Large ones, so that no enum of the
  * user's jumps into an await in his switch; on chips small ones, which make smaller code. */
 #define CORO__LABELS CORO__DEFAULT(0x8000, 0)
-#if defined __COUNTER__
 #define CORO__COUNT __COUNTER__
 #define CORO__NUMBER(n) ((n) - CORO_BEGIN_must_come_first + CORO__LABELS)
-#else
-#define CORO__COUNT __LINE__
-#define CORO__NUMBER(n) ((n) - CORO_BEGIN_must_come_first + 1 + CORO__LABELS)
-#endif /* defined __COUNTER__ */
 
 /* CORO_CHECK: labels beyond int, which do not fit into a switch of the user's. */
 #if CORO_CHECK
-#define CORO__BIAS 0x10000000000ll
-#define CORO__CASE(n) (CORO__BIAS + (long long)(n))
-#define CORO__SELECT(at) (CORO__BIAS + (long long)(at))
+#define CORO__CASE(n) (0x10000000000ll + (long long)(n))
 #else
 #define CORO__CASE(n) (n)
-#define CORO__SELECT(at) (at)
 #endif /* CORO_CHECK */
 
-/* A function whose labels are values must be compiled once, and in one piece. */
-#if !CORO_LABELS_AS_VALUES
-#define CORO__ONE_COPY
-#elif defined __clang__
-#define CORO__ONE_COPY __attribute__((noinline))
-#else
-#define CORO__ONE_COPY                                                                            \
+/* How a coroutine's function is compiled. With labels as values: once, and in one piece. With
+ * CORO_CHECK gcc must not take a local that is lost for the constant that it began with. */
+#if CORO_LABELS_AS_VALUES && defined __clang__
+#define CORO__COMPILE __attribute__((noinline))
+#elif CORO_LABELS_AS_VALUES
+#define CORO__COMPILE                                                                             \
     __attribute__((noinline, noclone, optimize("no-reorder-blocks-and-partition")))
-#endif /* !CORO_LABELS_AS_VALUES */
+#elif CORO_CHECK && !defined __clang__
+#define CORO__COMPILE __attribute__((optimize("no-tree-ccp")))
+#else
+#define CORO__COMPILE
+#endif /* CORO_LABELS_AS_VALUES && defined __clang__ */
 
 #if CORO_LABELS_AS_VALUES
 /* The label's distance from the first one, biased: neither 0 nor one of the states above. */
-#define CORO__LABEL(n) CORO__CAT(coro__label_, n)
+#define CORO__HERE(n) CORO__CAT(coro__label_, n)
 #define CORO__STATE(n)                                                                            \
-    coro__label_state(__extension__((char *)&&CORO__LABEL(n) - (char *)&&coro__first))
+    coro__label_state(__extension__((char *)&&CORO__HERE(n) - (char *)&&coro__first))
 #define CORO__GO_TO_LABEL()                                                                       \
 coro__first:                                                                                      \
-    if (coro__at_label(&my->CORO_FRAME_first))                                                    \
+    if (coro__label_of(CORO__ME))                                                                 \
         __extension__({                                                                           \
-            goto *(void *)((char *)&&coro__first + coro__label_of(&my->CORO_FRAME_first));        \
+            goto *(void *)((char *)&&coro__first + coro__label_of(CORO__ME));                     \
         });
-#define CORO__HERE(n) CORO__LABEL(n)
 #else
+#define CORO__HERE(n) case CORO__CASE(CORO__NUMBER(n))
 #define CORO__STATE(n) CORO__NUMBER(n)
 #define CORO__GO_TO_LABEL()
-#define CORO__HERE(n) case CORO__CASE(CORO__NUMBER(n))
 #endif /* CORO_LABELS_AS_VALUES */
 
 /* Put the frame down at await n: the label, and the line for messages, in one store. */
@@ -943,87 +942,38 @@ coro__first:                                                                    
 #define CORO__PICK(a, b, chosen, ...) chosen
 
 /* The heart: coro__v becomes the result of x. When there is none yet, the frame is put down, and
- * taken up at the label. */
-#if CORO_CHECK
+ * taken up at the label; CORO_CHECK: always, so that there is no other way to what follows.
+ * CORO_DEBUG: before x, too, so that messages of the operation itself name the line. */
 #define CORO__WAIT(n, x)                                                                          \
     intptr_t coro__v;                                                                             \
+    if (CORO_DEBUG)                                                                               \
+        co->leaf = CORO__ME, CORO__PUT_DOWN(n);                                                   \
     coro__v = CORO__VALUE(x);                                                                     \
-    CORO__PUT_DOWN(n);                                                                            \
-    return coro__again(co, coro__v);                                                              \
-    CORO__HERE(n):                                                                                \
-    coro__v = co->result;
-#else
-#define CORO__WAIT(n, x)                                                                          \
-    intptr_t coro__v;                                                                             \
-    CORO__PLACE(n)                                                                                \
-    coro__v = CORO__VALUE(x);                                                                     \
-    if (coro__v <= CORO__SPECIAL) {                                                               \
+    if (CORO_CHECK || coro__v <= CORO__SPECIAL) {                                                 \
         CORO__PUT_DOWN(n);                                                                        \
-        return coro__put_down(coro__v);                                                           \
+        return coro__again(co, coro__v);                                                          \
         CORO__HERE(n):                                                                            \
         coro__v = co->result;                                                                     \
     }
-#endif /* CORO_CHECK */
-
-/* CORO_DEBUG: messages of the operation itself can name the line. */
-#if CORO_DEBUG
-#define CORO__PLACE(n)                                                                            \
-    co->leaf = &my->CORO_FRAME_first;                                                             \
-    CORO__PUT_DOWN(n);
-#else
-#define CORO__PLACE(n)
-#endif /* CORO_DEBUG */
-
-#define CORO__OR_FAIL()                                                                           \
+#define CORO__AWAIT(n, x, then)                                                                   \
+    do { CORO__WAIT(n, x) then } while (0)
+#define CORO__OR_FAIL                                                                             \
     if (CORO__UNLIKELY(coro__v < 0))                                                              \
         CORO_FAIL(coro__v);
 
-#define CORO__TRY1(n, x)                                                                          \
-    do {                                                                                          \
-        CORO__WAIT(n, x)                                                                          \
-        CORO__OR_FAIL()                                                                           \
-    } while (0)
-
-#define CORO__TRY2(n, lv, x)                                                                      \
-    do {                                                                                          \
-        CORO__WAIT(n, x)                                                                          \
-        CORO__OR_FAIL()                                                                           \
-        (lv) = CORO__LIKE(lv, coro__v);                                                           \
-    } while (0)
-
-#define CORO__AWAIT_TO(n, lv, x)                                                                  \
-    do {                                                                                          \
-        CORO__STATIC_ASSERT(CORO__IS_SIGNED(lv), "CORO_AWAIT needs an int, long or long long: "   \
-                            "an error is negative. For other types use CORO_TRY");                \
-        CORO__WAIT(n, x)                                                                          \
-        (lv) = CORO__LIKE(lv, coro__v);                                                           \
-    } while (0)
-
-#define CORO__AWAIT_DROP(n, x)                                                                    \
-    do {                                                                                          \
-        CORO__WAIT(n, x)                                                                          \
-        (void)coro__v;                                                                            \
-    } while (0)
-
-#define CORO__CLOSE_AT(n, group)                                                                  \
-    do {                                                                                          \
-        CORO__WAIT(n, coro__close(co, &my->CORO_FRAME_first, (group)))                            \
-        if (coro__v < 0 && !coro__in_finally)                                                     \
-            CORO_FAIL(coro__v);                                                                   \
-        CORO_ERR = coro__v < 0 ? (int)coro__v : 0;                                                \
-    } while (0)
-
+#define CORO__TRY1(n, x) CORO__AWAIT(n, x, CORO__OR_FAIL)
+#define CORO__TRY2(n, lv, x) CORO__AWAIT(n, x, CORO__OR_FAIL (lv) = CORO__LIKE(lv, coro__v);)
 #define CORO__YIELD_AT(n)                                                                         \
     do {                                                                                          \
         intptr_t coro__v;                                                                         \
         CORO__PUT_DOWN(n);                                                                        \
-        coro__v = coro__yield(co, &my->CORO_FRAME_first);                                         \
+        coro__v = coro__yield(co, CORO__ME);                                                      \
         if (coro__v == 0) {                                                                       \
             return coro__put_down(1);                                                             \
             CORO__HERE(n):                                                                        \
-            coro__v = coro__yielded(co);                                                          \
+            coro__v = co->result;                                                                 \
         }                                                                                         \
-        CORO__OR_FAIL()                                                                           \
+        CORO__OR_FAIL                                                                             \
     } while (0)
 
 /* What CORO(name) declares besides the function. */
@@ -1060,33 +1010,19 @@ coro__first:                                                                    
      offsetof(struct CORO__CAT(name, _task), frame)}
 
 /* A frame, built in place. */
-#if defined __cplusplus
-#define CORO__FRAME_TYPE(fn) CORO__CAT(fn, _coro_frame)
-#else
-#define CORO__FRAME_TYPE(fn) (struct fn)
-#endif /* defined __cplusplus */
 #define CORO__NEW(fn, from, ...)                                                                  \
     CORO__FRAME_TYPE(fn) { .CORO_FRAME_first = {&CORO__CAT(fn, _coro), from, 0, 0}, __VA_ARGS__ }
 
 /* Inside a coroutine, and only there, these mistakes are errors: a local kept across an await, a
- * forgotten await, a frame of the wrong type, a return without a value. */
-#if (defined __GNUC__ || defined __clang__) && !defined __TINYC__
-#define CORO__PRAGMA(text) _Pragma(#text)
-#define CORO__DIAGNOSTIC(what) CORO__PRAGMA(GCC diagnostic what)
-#else
-#define CORO__DIAGNOSTIC(what)
-#endif /* (defined __GNUC__ || defined __clang__) && ... */
+ * forgotten await, a frame of the wrong type, a return without a value. Each compiler passes over
+ * the names that it does not know. */
 #if CORO_NO_LOCAL_CHECK
 #define CORO__STRICT_LOCALS
-#elif defined __clang__
-#define CORO__STRICT_LOCALS                                                                       \
-    CORO__DIAGNOSTIC(error "-Wuninitialized")                                                     \
-    CORO__DIAGNOSTIC(error "-Wsometimes-uninitialized")                                           \
-    CORO__DIAGNOSTIC(error "-Wconditional-uninitialized")
 #else
 #define CORO__STRICT_LOCALS                                                                       \
-    CORO__DIAGNOSTIC(error "-Wuninitialized")                                                     \
-    CORO__DIAGNOSTIC(error "-Wmaybe-uninitialized")
+    CORO__DIAGNOSTIC(error "-Wuninitialized") CORO__DIAGNOSTIC(error "-Wmaybe-uninitialized")     \
+    CORO__DIAGNOSTIC(error "-Wsometimes-uninitialized")                                           \
+    CORO__DIAGNOSTIC(error "-Wconditional-uninitialized")
 #endif /* CORO_NO_LOCAL_CHECK */
 #if !CORO_CHECK
 #define CORO__STRICT_SWITCH
@@ -1095,30 +1031,20 @@ coro__first:                                                                    
 #else
 #define CORO__STRICT_SWITCH CORO__DIAGNOSTIC(error "-Woverflow")
 #endif /* !CORO_CHECK */
-#if defined __clang__
-#define CORO__STRICT_LANGUAGE                                                                     \
-    CORO__DIAGNOSTIC(error "-Wincompatible-pointer-types")                                        \
-    CORO__DIAGNOSTIC(ignored "-Wunevaluated-expression")
-#elif defined __cplusplus /* the function hides the struct's name */
-#define CORO__STRICT_LANGUAGE                                                                     \
+#if defined __cplusplus && !defined __clang__ /* the function hides the struct's name */
+#define CORO__STRICT_CXX                                                                          \
     CORO__DIAGNOSTIC(ignored "-Wmissing-field-initializers") CORO__DIAGNOSTIC(ignored "-Wshadow")
 #else
-#define CORO__STRICT_LANGUAGE CORO__DIAGNOSTIC(error "-Wincompatible-pointer-types")
-#endif /* defined __clang__ */
-/* CORO_CHECK: gcc must not take a local that is lost for the constant that it began with. */
-#if CORO_CHECK && !CORO_NO_LOCAL_CHECK && !CORO_LABELS_AS_VALUES && !defined __clang__
-#define CORO__STRICT_COPIES                                                                       \
-    _Pragma("GCC push_options") CORO__PRAGMA(GCC optimize "no-tree-ccp")
-#define CORO__OPTIMISE_AGAIN _Pragma("GCC pop_options")
-#else
-#define CORO__STRICT_COPIES
-#define CORO__OPTIMISE_AGAIN
-#endif /* CORO_CHECK && !CORO_NO_LOCAL_CHECK && ... */
+#define CORO__STRICT_CXX
+#endif /* defined __cplusplus && !defined __clang__ */
 #define CORO__STRICT                                                                              \
-    CORO__DIAGNOSTIC(push) CORO__STRICT_LOCALS CORO__STRICT_SWITCH CORO__STRICT_LANGUAGE          \
+    CORO__DIAGNOSTIC(push) CORO__DIAGNOSTIC(ignored "-Wpragmas")                                  \
+    CORO__DIAGNOSTIC(ignored "-Wunknown-warning-option")                                          \
+    CORO__DIAGNOSTIC(ignored "-Wunevaluated-expression")                                          \
+    CORO__DIAGNOSTIC(error "-Wincompatible-pointer-types")                                        \
     CORO__DIAGNOSTIC(error "-Wunused-result") CORO__DIAGNOSTIC(error "-Wreturn-type")             \
-    CORO__STRICT_COPIES
-#define CORO__STRICT_END CORO__OPTIMISE_AGAIN CORO__DIAGNOSTIC(pop)
+    CORO__STRICT_LOCALS CORO__STRICT_SWITCH CORO__STRICT_CXX
+#define CORO__STRICT_END CORO__DIAGNOSTIC(pop)
 
 /* From here to the end of the body macros go to CORO_END: this constant hides CORO_BEGIN's. */
 #define CORO__IN_FINALLY                                                                          \
@@ -1136,7 +1062,7 @@ template <> struct coro__signed<long long &> { enum { yes = 1 }; };
 #define CORO__LIKE(lv, v) static_cast<typename coro__plain<decltype((lv))>::type>(v)
 #define CORO__STORAGE_OF_THIS_COROUTINE(type, p) (p)
 #define CORO__IS_SIGNED(lv) (coro__signed<decltype((lv))>::yes)
-#define CORO__VALUE(x) coro__value(co, &my->CORO_FRAME_first, (x))
+#define CORO__VALUE(x) coro__value(co, CORO__ME, (x))
 #define coro__of_op coro__value
 #define coro__of_ret coro__value
 #define coro__of_int coro__value
@@ -1150,25 +1076,19 @@ template <> struct coro__signed<long long &> { enum { yes = 1 }; };
 #define CORO__STORAGE_OF_THIS_COROUTINE(type, p) _Generic((p), type *: (p))
 #define CORO__IS_SIGNED(lv) _Generic((lv), int: 1, long: 1, long long: 1, default: 0)
 #define CORO__VALUE(x)                                                                            \
-    _Generic((x), coro_op: coro__of_op, coro_ret: coro__of_ret, default: coro__of_int)(           \
-        co, &my->CORO_FRAME_first, (x))
+    _Generic((x), coro_op: coro__of_op, coro_ret: coro__of_ret,                                   \
+             default: coro__of_int)(co, CORO__ME, (x))
 #endif /* defined __cplusplus */
 
 /* Calls. The statement expressions, which gcc and clang have, evaluate each argument once. */
-#if CORO_CHECK
-#define CORO__ENTER(fn, co, f) coro__enter((co), &(f)->CORO_FRAME_first)
-#else
-#define CORO__ENTER(fn, co, f) fn((co), (f))
-#endif /* CORO_CHECK */
-
 #define CORO__CALL(co_, before, frame_, fn, ...)                                                  \
     coro__call_to_be_awaited_with_CORO_TRY(__extension__({                                        \
         coro_task *coro__c = (co_);                                                               \
         struct fn *coro__f = CORO__STORAGE_OF_THIS_COROUTINE(struct fn, frame_);                  \
-        coro__no_local(coro__c, &my->CORO_FRAME_first, coro__f, __LINE__);                        \
-        *coro__f = CORO__NEW(fn, &my->CORO_FRAME_first, __VA_ARGS__);                             \
+        coro__no_local(coro__c, CORO__ME, coro__f, __LINE__);                                     \
+        *coro__f = CORO__NEW(fn, CORO__ME, __VA_ARGS__);                                          \
         before;                                                                                   \
-        CORO__ENTER(fn, coro__c, coro__f);                                                        \
+        CORO_CHECK ? coro__enter(coro__c, &coro__f->CORO_FRAME_first) : fn(coro__c, coro__f);     \
     }))
 #define CORO__LIMIT_CALL(scope, d)                                                                \
     coro__timeout_open(coro__c, &coro__f->CORO_FRAME_first, (scope), (d), __LINE__)
@@ -1176,11 +1096,9 @@ template <> struct coro__signed<long long &> { enum { yes = 1 }; };
 #define CORO__CALL_NEW(co_, fn, ...)                                                              \
     coro__call_to_be_awaited_with_CORO_TRY(__extension__({                                        \
         coro_task *coro__c = (co_);                                                               \
-        coro_frame *coro__f = coro__heap_frame(coro__c, &my->CORO_FRAME_first,                    \
-                                               &CORO__CAT(fn, _coro));                            \
+        coro_frame *coro__f = coro__heap_frame(coro__c, CORO__ME, &CORO__CAT(fn, _coro));         \
         if (coro__f)                                                                              \
-            *(struct fn *)(void *)coro__f = CORO__NEW(fn, coro__heap_caller(coro__f),             \
-                                                      __VA_ARGS__);                               \
+            *(struct fn *)(void *)coro__f = CORO__NEW(fn, coro__f->caller, __VA_ARGS__);          \
         coro__heap_call(coro__c, coro__f);                                                        \
     }))
 
@@ -1205,9 +1123,8 @@ template <> struct coro__signed<long long &> { enum { yes = 1 }; };
     __extension__({                                                                               \
         CORO_TASK(fn) *coro__t = CORO__STORAGE_OF_THIS_COROUTINE(CORO_TASK(fn), task_);           \
         coro_group *coro__g = (group_);                                                           \
-        int coro__e = coro__start(                                                                \
-            coro__g, coro__not_alive(coro__g, &coro__t->task, __FILE__, __LINE__),                \
-            &CORO__CAT(fn, _coro));                                                               \
+        int coro__e = coro__start(coro__g, coro__not_alive(coro__g, &coro__t->task, __FILE__,     \
+                                  __LINE__), &CORO__CAT(fn, _coro));                              \
         if (coro__e == 0)                                                                         \
             coro__t->frame = CORO__NEW(fn, NULL, __VA_ARGS__);                                    \
         coro__e;                                                                                  \
@@ -1332,6 +1249,15 @@ CORO_API coro_time coro_now(coro_task *co);
 /* coro_time_before -- is a before b? 32-bit ticks may wrap: do not compare them with <. */
 CORO_API bool coro_time_before(coro_time a, coro_time b);
 
+/* coro_time_after -- the time d >= 0 after t; saturates, and is never CORO_FOREVER by accident. */
+CORO_API coro_time coro_time_after(coro_time t, coro_time d);
+
+/* coro_time_since -- how long after b is a? Ticks of 32 bits may have wrapped. */
+static inline coro_time coro_time_since(coro_time a, coro_time b)
+{
+    return (coro_time)((coro__utime)a - (coro__utime)b);
+}
+
 /* coro_loop_of -- the loop that runs this task. */
 static inline coro_loop *coro_loop_of(const coro_task *co)
 {
@@ -1348,7 +1274,7 @@ static inline coro_loop *coro_loop_of(const coro_task *co)
  * opened it closes it when it leaves. Opening an open one traps.
  */
 #define coro_scope_open(co, scope)                                                                \
-    coro__scope_open((co), &my->CORO_FRAME_first, (scope), CORO__SCOPE, __LINE__)
+    coro__scope_open((co), CORO__ME, (scope), CORO__SCOPE, __LINE__)
 
 /* coro_timeout_open -- a scope that is cancelled after d. What it ends has -ETIMEDOUT.
  *
@@ -1356,8 +1282,7 @@ static inline coro_loop *coro_loop_of(const coro_task *co)
  *   ...
  *   CORO_TRY(coro_scope_close(co, &my->limit, 0));
  */
-#define coro_timeout_open(co, scope, d)                                                           \
-    coro__timeout_open((co), &my->CORO_FRAME_first, (scope), (d), __LINE__)
+#define coro_timeout_open(co, scope, d) coro__timeout_open((co), CORO__ME, (scope), (d), __LINE__)
 
 /* coro_shield_open -- a scope that cancellation from further out does not enter, for at most d.
  *
@@ -1366,8 +1291,7 @@ static inline coro_loop *coro_loop_of(const coro_task *co)
  *       CORO_IGNORE(coro_call(co, &my->bye, say_goodbye));
  *       (void)coro_scope_close(co, &my->shield, 0);
  */
-#define coro_shield_open(co, scope, d)                                                            \
-    coro__shield_open((co), &my->CORO_FRAME_first, (scope), (d), __LINE__)
+#define coro_shield_open(co, scope, d) coro__shield_open((co), CORO__ME, (scope), (d), __LINE__)
 
 /* coro_scope_close -- close it. rc says how the block ended, the value what that makes.
  *
@@ -1422,8 +1346,7 @@ CORO_API coro_time coro_deadline(const coro_task *co);
  *
  * A group is a scope as well (&g.scope): the body is cancelled with the children. Traps when open.
  */
-#define coro_group_open(co, group, mode)                                                          \
-    coro__group_open((co), &my->CORO_FRAME_first, (group), (mode), __LINE__)
+#define coro_group_open(co, group, mode) coro__group_open((co), CORO__ME, (group), (mode), __LINE__)
 
 /* coro_group_close -- wait for the children; rc says how the body ended. Usually by CORO_CLOSE(&g).
  *
@@ -1474,7 +1397,7 @@ CORO_API CORO__MUST_USE coro_op coro_group_next(coro_task *co, coro_group *group
  *   coro_context_set(co, &my->id, &request_id, "42");
  */
 #define coro_context_set(co, node, key, value)                                                    \
-    coro__context_set((co), &my->CORO_FRAME_first, (node), (key), (value), __LINE__)
+    coro__context_set((co), CORO__ME, (node), (key), (value), __LINE__)
 
 /* coro_context_get -- the innermost value of key that this task can see, or null. */
 CORO_API void *coro_context_get(const coro_task *co, const void *key);
@@ -1486,8 +1409,9 @@ CORO_API void *coro_context_get(const coro_task *co, const void *key);
 /* coro_run -- make a loop, run one coroutine to its end, tear down: rc = coro_run(app, .port = 80);
  *
  * Returns:    its result
- * Errors:     -EDEADLK: nothing could ever have woken the tasks (who waits for what was reported);
- *             -ENOMEM; -ENOSYS: bare metal and no driver.
+ * Errors:     -EDEADLK: nothing could ever have woken the tasks. Who waits for what was reported;
+ *             those who did not end even when cancelled are gone: zero what they used, apart from
+ *             their frames, before it is used again. -ENOMEM; -ENOSYS: bare metal and no driver.
  */
 #define coro_run(...) CORO__RUN(NULL, __VA_ARGS__, )
 
@@ -1511,6 +1435,12 @@ CORO_API coro_time coro_loop_deadline(coro_loop *loop);
 
 /* coro_loop_now -- the loop's clock, read now. */
 CORO_API coro_time coro_loop_now(coro_loop *loop);
+
+/* coro_loop_recent -- what the clock was when it was last read: for statistics. */
+static inline coro_time coro_loop_recent(const coro_loop *loop)
+{
+    return loop->now;
+}
 
 /* coro_loop_stop -- let coro_loop_run return when those that are ready now have run; a later one
  * goes on. Before a run: it makes one round, without sleeping. */
@@ -1613,6 +1543,50 @@ CORO_API CORO__MUST_USE coro_op coro_suspend(coro_task *co, coro_waitq *queue, c
  * True; false when it does not wait (its wait has ended already). */
 CORO_API bool coro_complete(coro_task *task, intptr_t result);
 
+/* A note in place of a joiner has a bit that no address has: the lowest; on AVR, which aligns
+ * nothing, the highest. */
+#define CORO__NOTE (sizeof(void *) > 2 ? (uintptr_t)1 : (uintptr_t)0x8000)
+
+static inline coro_task *coro__of_note(coro_note *note)
+{
+    return (coro_task *)((uintptr_t)note | CORO__NOTE);
+}
+
+/* Null: this is a joiner, or nobody. */
+static inline coro_note *coro__note_at(const coro_task *joiner)
+{
+    uintptr_t at = (uintptr_t)joiner;
+    return at & CORO__NOTE ? (coro_note *)(at & ~CORO__NOTE) : NULL;
+}
+
+/* coro_alarm -- the wait of task is to be aborted at time t, as if by coro_within; what comes first
+ * counts. ops.abort may end it otherwise: coro_complete it, and return CORO_ABORT_LATER. */
+CORO_API void coro_alarm(coro_task *task, coro_time t);
+
+/* coro_move -- a task that waits in a queue goes on waiting, at the end of another. */
+CORO_API void coro_move(coro_task *task, coro_waitq *queue, const coro_ops *ops, intptr_t word);
+
+/* coro_note_add -- have note->ended(note, task) called when the task ends, before its joiners; the
+ * last one added is the first one told. */
+static inline void coro_note_add(coro_task *task, coro_note *note)
+{
+    note->next = task->joiner;
+    task->joiner = coro__of_note(note);
+    task->core.flags |= CORO__NOTED;
+}
+
+/* coro_note_drop -- take it back. */
+static inline void coro_note_drop(coro_task *task, coro_note *note)
+{
+    coro_task **at = &task->joiner;
+    while (*at != coro__of_note(note))
+        at = &coro__note_at(*at)->next;
+    *at = note->next;
+}
+
+/* coro_report -- say something about a task to options.report: its name, text, where it is. */
+CORO__COLD_API void coro_report(const coro_task *task, const char *text);
+
 static inline coro_op coro__op(intptr_t v)
 {
     coro_op op;
@@ -1640,7 +1614,6 @@ CORO__MUST_USE static inline coro_op coro_done(coro_task *co, intptr_t result)
 /* coro_refuse -- the task is cancelled: nothing was done. Return its value. */
 CORO__MUST_USE static inline coro_op coro_refuse(const coro_task *co)
 {
-    (void)co;
     return coro__op(CORO__REFUSED);
 }
 
@@ -1660,6 +1633,18 @@ static inline coro_task *coro_waitq_next(const coro_waitq *queue, const coro_tas
 {
     coro_task *next = coro__of_link(task->wait.next);
     return next == queue->head ? NULL : next;
+}
+
+/* coro_waitq_last -- the one who came last, or null. */
+static inline coro_task *coro_waitq_last(const coro_waitq *queue)
+{
+    return queue->head ? coro__of_link(queue->head->wait.prev) : NULL;
+}
+
+/* coro_waitq_before -- the one before task in the queue, or null. */
+static inline coro_task *coro_waitq_before(const coro_waitq *queue, const coro_task *task)
+{
+    return task == queue->head ? NULL : coro__of_link(task->wait.prev);
 }
 
 /* Between the loop's frame and the present one. Less than a guard page further down, for the case
@@ -1686,48 +1671,38 @@ CORO__MUST_USE static inline coro_op coro_local(void)
 
 /* --- functions behind the macros ----------------------------------------------------------- */
 
-CORO__COLD_API CORO__NORETURN void coro__trap(const coro_info *info, unsigned line,
-                                              const char *text);
+CORO__COLD_API CORO__NORETURN void coro__trap(const coro_info *, unsigned line, const char *text);
 CORO__COLD_API CORO__NORETURN void coro__trap_at(const char *file, unsigned line, const char *name,
                                                  const char *text);
-CORO__COLD_API CORO__NORETURN void coro__trap_alive(const char *file, int line);
-CORO__COLD_API CORO__NORETURN void coro__trap_local(const coro_task *co);
-CORO__COLD_API CORO__NORETURN void coro__trap_local_at(const coro_info *info, int line);
-CORO__COLD_API intptr_t coro__no_label(coro_task *co, coro_frame *frame);
-CORO__COLD_API intptr_t coro__exit(coro_task *co, coro_frame *frame, intptr_t e, bool in_finally);
-CORO__COLD_API intptr_t coro__end_slow(coro_task *co, coro_frame *frame, intptr_t v);
-CORO_API coro_op coro__sleep(coro_task *co, coro_time d);
-CORO_API coro_op coro__join(coro_task *co, coro_task *task);
-CORO_API int coro__task_cancel(coro_task *task);
-CORO_API int coro__task_result(const coro_task *task);
-CORO_API coro_status coro__task_status(const coro_task *task);
-CORO_API const char *coro__task_name(const coro_task *task);
-CORO_API coro_task *coro__spawn(coro_group *group, const coro_info *info);
-CORO__COLD_API int coro__not_spawned(coro_group *group, const coro_info *info);
-CORO_API int coro__start(coro_group *group, coro_task *task, const coro_info *info);
-CORO_API int coro__run(const coro_options *options, coro_task *task, const coro_info *info);
-CORO_API void coro__scope_open(coro_task *co, coro_frame *frame, coro_scope *scope, int kind,
-                               int line);
-CORO_API coro_time coro__from_now(coro_task *co, coro_time d);
-CORO_API void coro__deadline_open(coro_task *co, coro_frame *frame, coro_scope *scope,
-                                  coro_time when, int line);
-CORO_API void coro__shield_open(coro_task *co, coro_frame *frame, coro_scope *scope, coro_time d,
-                                int line);
-CORO__COLD_API void coro__leave(coro_task *co, coro_frame *frame);
-CORO_API void coro__group_open(coro_task *co, coro_frame *frame, coro_group *group, coro_mode mode,
-                               int line);
-CORO_API void coro__context_set(coro_task *co, coro_frame *frame, coro_context *node,
-                                const void *key, void *value, int line);
-CORO_API coro_frame *coro__heap_frame(coro_task *co, coro_frame *from, const coro_info *info);
-CORO_API coro_frame *coro__heap_caller(coro_frame *frame);
-CORO_API coro_ret coro__heap_call(coro_task *co, coro_frame *frame);
-CORO_API void coro__gen_open(coro_gen *gen, coro_frame *frame, const char *file, int line);
-CORO_API CORO__MUST_USE coro_ret coro__gen_next(coro_task *co, coro_frame *from, coro_gen *gen,
-                                                int line);
-CORO_API CORO__MUST_USE coro_ret coro__gen_close(coro_task *co, coro_frame *from, coro_gen *gen,
-                                                int line);
-CORO_API int coro__yield(coro_task *co, coro_frame *frame);
-CORO_API int coro__yielded(coro_task *co);
+CORO__COLD_API CORO__NORETURN void coro__trap_local_at(const coro_info *, int line);
+CORO__COLD_API intptr_t coro__no_label(coro_task *, coro_frame *);
+CORO__COLD_API intptr_t coro__exit(coro_task *, coro_frame *, intptr_t e, bool in_finally);
+CORO__COLD_API intptr_t coro__end_slow(coro_task *, coro_frame *, intptr_t v);
+CORO_API coro_op coro__sleep(coro_task *, coro_time d);
+CORO_API coro_op coro__join(coro_task *, coro_task *joined);
+CORO_API int coro__task_cancel(coro_task *);
+CORO_API int coro__task_result(const coro_task *);
+CORO_API coro_status coro__task_status(const coro_task *);
+CORO_API const char *coro__task_name(const coro_task *);
+CORO_API coro_task *coro__spawn(coro_group *, const coro_info *);
+CORO__COLD_API int coro__not_spawned(coro_group *, const coro_info *);
+CORO_API coro_task *coro__not_alive(const coro_group *, coro_task *, const char *file, int line);
+CORO_API int coro__start(coro_group *, coro_task *, const coro_info *);
+CORO_API int coro__run(const coro_options *, coro_task *, const coro_info *);
+CORO_API void coro__scope_open(coro_task *, coro_frame *, coro_scope *, int kind, int line);
+CORO_API coro_time coro__from_now(coro_task *, coro_time d);
+CORO_API void coro__deadline_open(coro_task *, coro_frame *, coro_scope *, coro_time, int line);
+CORO_API void coro__shield_open(coro_task *, coro_frame *, coro_scope *, coro_time d, int line);
+CORO__COLD_API void coro__leave(coro_task *, coro_frame *);
+CORO_API void coro__group_open(coro_task *, coro_frame *, coro_group *, coro_mode, int line);
+CORO_API void coro__context_set(coro_task *, coro_frame *, coro_context *, const void *key,
+                                void *value, int line);
+CORO_API coro_frame *coro__heap_frame(coro_task *, coro_frame *from, const coro_info *);
+CORO_API coro_ret coro__heap_call(coro_task *, coro_frame *);
+CORO_API void coro__gen_open(coro_gen *, coro_frame *, const char *file, int line);
+CORO_API CORO__MUST_USE coro_ret coro__gen_run(coro_task *, coro_frame *from, coro_gen *, int state,
+                                               int line);
+CORO_API int coro__yield(coro_task *, coro_frame *);
 
 static inline unsigned coro__line(const coro_frame *frame)
 {
@@ -1751,15 +1726,11 @@ static inline intptr_t coro__of_op(coro_task *co, coro_frame *frame, coro_op op)
 
 static inline intptr_t coro__of_ret(coro_task *co, coro_frame *frame, coro_ret ret)
 {
-    (void)co;
-    (void)frame;
     return ret.value;
 }
 
 static inline intptr_t coro__of_int(coro_task *co, coro_frame *frame, intptr_t v)
 {
-    (void)co;
-    (void)frame;
     return coro__no_special(v);
 }
 
@@ -1778,16 +1749,14 @@ static inline coro_ret coro__enter(coro_task *co, coro_frame *frame)
     return coro__put_down(v);
 }
 
-#if CORO_CHECK
 static inline coro_ret coro__again(coro_task *co, intptr_t v)
 {
-    if (v > CORO__SPECIAL) {
+    if (CORO_CHECK && v > CORO__SPECIAL) {
         co->result = v;
         v = CORO__AGAIN;
     }
     return coro__put_down(v);
 }
-#endif /* CORO_CHECK */
 
 #if CORO_LABELS_AS_VALUES
 static inline unsigned coro__label_state(ptrdiff_t distance)
@@ -1798,14 +1767,11 @@ static inline unsigned coro__label_state(ptrdiff_t distance)
     return (unsigned)(d + 0x8000);
 }
 
-static inline bool coro__at_label(const coro_frame *frame)
-{
-    return (frame->place & 0xffffu) != 0 && (frame->place & 0xffffu) < CORO__ENDED;
-}
-
+/* The distance at which to go on; 0: where the switch says. */
 static inline ptrdiff_t coro__label_of(const coro_frame *frame)
 {
-    return (ptrdiff_t)((int32_t)(frame->place & 0xffffu) - 0x8000);
+    int32_t at = (int32_t)(frame->place & 0xffffu);
+    return at == 0 || at >= (int32_t)CORO__ENDED ? 0 : (ptrdiff_t)(at - 0x8000);
 }
 #endif /* CORO_LABELS_AS_VALUES */
 
@@ -1821,17 +1787,6 @@ static inline void coro__no_local(const coro_task *co, const coro_frame *frame, 
 {
     if (CORO__UNLIKELY(coro_is_local(co, p)))
         coro__trap_local_at(frame->info, line);
-}
-
-static inline coro_task *coro__not_alive(const coro_group *group, coro_task *task,
-                                         const char *file, int line)
-{
-    if (CORO_STACK_CHECK && group->loop && CORO__UNLIKELY(coro__on_stack(group->loop, task)))
-        coro__trap_at(file, (unsigned)line, "coro_start",
-                      CORO__T("the task is a local variable: make it a member of the frame"));
-    if (CORO__UNLIKELY(task->core.flags & CORO__OPEN))
-        coro__trap_alive(file, line);
-    return task;
 }
 
 /* CORO_CLOSE: what this frame has open inside of the group is closed with it. */
@@ -1853,9 +1808,8 @@ static inline coro_ret coro__end(coro_task *co, coro_frame *frame, intptr_t v)
 {
     if (CORO__UNLIKELY(coro__has_open(co, frame)))
         return coro__put_down(coro__end_slow(co, frame, v));
-#if CORO_DEBUG
-    frame->place = CORO__ENDED | (frame->place & 0xffff0000u);
-#endif /* CORO_DEBUG */
+    if (CORO_DEBUG)
+        frame->place = CORO__ENDED | (frame->place & 0xffff0000u);
     return coro__put_down(coro__no_special(v));
 }
 
@@ -1875,6 +1829,7 @@ CORO__MUST_USE static inline coro_op coro_sleep(coro_task *co, coro_time d)
  */
 #if !defined CORO_SHARED || defined CORO_IMPLEMENTATION
 
+#include <stdarg.h>
 #if CORO_HOSTED
 #include <stdio.h>
 #include <stdlib.h>
@@ -1889,34 +1844,20 @@ CORO__MUST_USE static inline coro_op coro_sleep(coro_task *co, coro_time d)
 
 #define CORO__COLD_PRIVATE static CORO__COLD CORO__UNUSED
 
-#if defined __cplusplus
-#define CORO__ZERO {}
-#else
-#define CORO__ZERO {0}
-#endif /* defined __cplusplus */
-
 /* --- atomics -----------------------------------------------------------------------------------
  * Chips without compare-and-swap switch interrupts off for a moment.
  */
 #if defined __AVR__
 #include <avr/interrupt.h>
 #define CORO__LOCKS 1
-#define CORO__LOCKED(statement)                                                                   \
-    do {                                                                                          \
-        uint8_t coro__sreg = SREG;                                                                \
-        cli();                                                                                    \
-        statement;                                                                                \
-        SREG = coro__sreg;                                                                        \
-    } while (0)
+#define CORO__LOCK() uint8_t coro__state = SREG; cli()
+#define CORO__UNLOCK() (SREG = coro__state)
 #elif defined __ARM_ARCH_PROFILE && __ARM_ARCH_PROFILE == 'M' && !CORO_HOSTED
 #define CORO__LOCKS 1
-#define CORO__LOCKED(statement)                                                                   \
-    do {                                                                                          \
-        uint32_t coro__primask;                                                                   \
-        __asm__ volatile("mrs %0, primask\n\tcpsid i" : "=r"(coro__primask) : : "memory");        \
-        statement;                                                                                \
-        __asm__ volatile("msr primask, %0" : : "r"(coro__primask) : "memory");                    \
-    } while (0)
+#define CORO__LOCK()                                                                              \
+    uint32_t coro__state;                                                                         \
+    __asm__ volatile("mrs %0, primask\n\tcpsid i" : "=r"(coro__state) : : "memory")
+#define CORO__UNLOCK() __asm__ volatile("msr primask, %0" : : "r"(coro__state) : "memory")
 #else
 #define CORO__LOCKS 0
 #endif /* defined __AVR__ */
@@ -1924,12 +1865,12 @@ CORO__MUST_USE static inline coro_op coro_sleep(coro_task *co, coro_time d)
 #if CORO__LOCKS
 #define CORO__LOAD(at) (*(at))
 #define CORO__STORE(at, to) ((void)(*(at) = (to)))
-#define CORO__EXCHANGE(old, at, to) CORO__LOCKED({ old = *(at); *(at) = (to); })
 #else
 #define CORO__LOAD(at) __atomic_load_n((at), __ATOMIC_SEQ_CST)
 #define CORO__STORE(at, to) __atomic_store_n((at), (to), __ATOMIC_SEQ_CST)
-#define CORO__EXCHANGE(old, at, to) (old = __atomic_exchange_n((at), (to), __ATOMIC_SEQ_CST))
 #endif /* CORO__LOCKS */
+
+#define coro__set(at, to) CORO__STORE(at, to)
 
 /* Set *at to `to` if it is `from`. */
 static inline bool coro__swap_if(coro_post_node *volatile *at, coro_post_node *from,
@@ -1937,18 +1878,15 @@ static inline bool coro__swap_if(coro_post_node *volatile *at, coro_post_node *f
 {
 #if CORO__LOCKS
     bool same;
-    CORO__LOCKED({ same = *at == from; if (same) *at = to; });
+    CORO__LOCK();
+    same = *at == from;
+    if (same)
+        *at = to;
+    CORO__UNLOCK();
     return same;
 #else
     return __atomic_compare_exchange_n(at, &from, to, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 #endif /* CORO__LOCKS */
-}
-
-static inline int coro__set(volatile int *at, int to)
-{
-    int old;
-    CORO__EXCHANGE(old, at, to);
-    return old;
 }
 
 /* --- text --------------------------------------------------------------------------------------
@@ -1960,68 +1898,69 @@ typedef struct coro__text {
     char buffer[120];
 } coro__text;
 
-static inline void coro__flush(coro__text *t)
+static inline void coro__put(coro__text *t, char c)
 {
-    t->buffer[t->used] = 0;
-    t->sink->put(t->sink->arg, t->buffer);
-    t->used = 0;
-}
-
-static inline void coro__say(coro__text *t, const char *s)
-{
-    for (; *s; s++) {
-        t->buffer[t->used++] = *s;
-        if (*s == '\n' || t->used == sizeof t->buffer - 1)
-            coro__flush(t);
+    t->buffer[t->used++] = c;
+    if (c == '\n' || t->used == sizeof t->buffer - 1) {
+        t->buffer[t->used] = 0;
+        t->sink->put(t->sink->arg, t->buffer);
+        t->used = 0;
     }
 }
 
-static inline void coro__say3(coro__text *t, const char *a, const char *b, const char *c)
+static void coro__put_number(coro__text *t, coro__utime n, int digits)
 {
-    coro__say(t, a);
-    coro__say(t, b);
-    coro__say(t, c);
+    if (n > 9 || digits > 1)
+        coro__put_number(t, n / 10, digits - 1);
+    coro__put(t, (char)('0' + (int)(n % 10)));
 }
 
-static inline void coro__say_number(coro__text *t, uint64_t n)
+/* %s: a string. %u: an unsigned. %t: a coro_time as a duration. %p: a place, which is a coro_info
+ * and an unsigned line. %i: an int, the depth of an indentation. */
+CORO__COLD_PRIVATE void coro__say(coro__text *t, const char *format, ...)
 {
-    char digits[21];
-    size_t i = sizeof digits - 1;
-    digits[i] = 0;
-    do
-        digits[--i] = (char)('0' + (int)(n % 10));
-    while (n /= 10);
-    coro__say(t, digits + i);
-}
-
-/* A duration, in seconds with three digits. */
-static inline void coro__say_time(coro__text *t, coro_time d)
-{
-    uint64_t ticks = CORO_TICKS_PER_S / 1000 ? CORO_TICKS_PER_S / 1000 : 1;
-    uint64_t ms = (uint64_t)(d < 0 ? 0 : d) / ticks;
-    unsigned rest = (unsigned)(ms % 1000);
-    coro__say_number(t, ms / 1000);
-    coro__say(t, rest < 10 ? ".00" : rest < 100 ? ".0" : ".");
-    coro__say_number(t, rest);
-    coro__say(t, " s");
-}
-
-static inline void coro__say_place(coro__text *t, const coro_info *info, unsigned line)
-{
+    const coro_info *info;
+    const char *s;
+    coro_time d;
+    va_list args;
+    va_start(args, format);
+    for (; *format; format++) {
+        switch (*format == '%' ? *++format : 0) {
+        case 's':
+            for (s = va_arg(args, const char *); *s; s++)
+                coro__put(t, *s);
+            break;
+        case 'u':
+            coro__put_number(t, va_arg(args, unsigned), 1);
+            break;
+        case 't':
+            d = va_arg(args, coro_time) / (CORO_TICKS_PER_S < 1000 ? 1 : CORO_TICKS_PER_S / 1000);
+            coro__put_number(t, (coro__utime)(d < 0 ? 0 : d) / 1000, 1);
+            coro__put(t, '.');
+            coro__put_number(t, (coro__utime)(d < 0 ? 0 : d) % 1000, 3);
+            coro__say(t, " s");
+            break;
+        case 'p':
+            info = va_arg(args, const coro_info *);
 #if CORO_NAMES
-    coro__say3(t, info->name, " ", info->file);
-    coro__say(t, ":");
+            coro__say(t, "%s %s:%u", info->name, info->file, va_arg(args, unsigned));
 #else
-    (void)info;
-    coro__say(t, "line ");
+            coro__say(t, "line %u", info ? va_arg(args, unsigned) : 0);
 #endif /* CORO_NAMES */
-    coro__say_number(t, line);
+            break;
+        case 'i': /* deep trees are not drawn deeper */
+            for (int depth = va_arg(args, int), i = 0; i < depth && i < 40; i++)
+                coro__say(t, "  ");
+            break;
+        default:
+            coro__put(t, *format);
+        }
+    }
+    va_end(args);
 }
 
 static inline void coro__to_stderr(void *arg, const char *text)
 {
-    (void)arg;
-    (void)text;
 #if CORO_HOSTED
     fputs(text, stderr);
 #endif /* CORO_HOSTED */
@@ -2033,26 +1972,12 @@ static inline const coro_sink *coro__stderr(void)
     return &sink;
 }
 
-static inline coro__text coro__text_to(const coro_sink *sink)
-{
-    coro__text t;
-    t.sink = sink;
-    t.used = 0;
-    return t;
-}
-
 CORO__COLD_PRIVATE void coro__print_trap(const char *file, unsigned line, const char *name,
                                          const char *text)
 {
-    coro__text t = coro__text_to(coro__stderr());
-    if (!CORO_TEXTS)
-        return;
-    coro__say(&t, file);
-    coro__say(&t, ":");
-    coro__say_number(&t, line);
-    coro__say3(&t, ": ", name, ": ");
-    coro__say(&t, text);
-    coro__say(&t, "\n");
+    coro__text t = {coro__stderr(), 0, ""};
+    if (CORO_TEXTS)
+        coro__say(&t, "%s:%u: %s: %s\n", file, line, name, text);
 }
 
 #ifndef CORO_TRAP
@@ -2063,13 +1988,8 @@ CORO__COLD_PRIVATE void coro__print_trap(const char *file, unsigned line, const 
 CORO__COLD_API void coro__trap_at(const char *file, unsigned line, const char *name,
                                   const char *text)
 {
-    (void)file, (void)line, (void)name, (void)text; /* CORO_TRAP may ignore them */
     CORO_TRAP(file, line, name, text);
-#if CORO_HOSTED
-    abort();
-#else
-    __builtin_trap();
-#endif /* CORO_HOSTED */
+    CORO__DEFAULT(abort(), __builtin_trap());
 }
 
 CORO__COLD_API void coro__trap(const coro_info *info, unsigned line, const char *text)
@@ -2077,16 +1997,8 @@ CORO__COLD_API void coro__trap(const coro_info *info, unsigned line, const char 
 #if CORO_NAMES
     coro__trap_at(info ? info->file : "coro.h", line, info ? info->name : "coro", text);
 #else
-    (void)info;
     coro__trap_at("", line, "", text);
 #endif /* CORO_NAMES */
-}
-
-CORO__COLD_API void coro__trap_alive(const char *file, int line)
-{
-    coro__trap_at(
-        file, (unsigned)line, "coro_start",
-        CORO__T("a task in this storage is alive; or the storage was not zeroed at first"));
 }
 
 CORO__COLD_API void coro__trap_local_at(const coro_info *info, int line)
@@ -2096,19 +2008,31 @@ CORO__COLD_API void coro__trap_local_at(const coro_info *info, int line)
                        "when it ends: make it a member of the frame"));
 }
 
-CORO__COLD_API void coro__trap_local(const coro_task *co)
+CORO__COLD_PRIVATE void coro__trap_local(const coro_task *co)
 {
     coro__trap_local_at(co->leaf->info, (int)coro__line(co->leaf));
+}
+
+CORO_API coro_task *coro__not_alive(const coro_group *group, coro_task *task, const char *file,
+                                    int line)
+{
+    const char *text = NULL;
+    if (CORO_STACK_CHECK && group->loop && group->loop->running &&
+        CORO__UNLIKELY(coro__on_stack(group->loop, task)))
+        text = CORO__T("the task is a local variable: make it a member of the frame");
+    else if (task->core.flags & CORO__OPEN)
+        text = CORO__T("a task in this storage is alive; or the storage was not zeroed at first");
+    if (CORO__UNLIKELY(text != NULL))
+        coro__trap_at(file, (unsigned)line, "coro_start", text);
+    return task;
 }
 
 /* A mistake that is answered with an error: CORO_DEBUG says it aloud. */
 CORO__COLD_PRIVATE int coro__warn(const coro_task *co, const char *text, int error)
 {
-    coro__text t = coro__text_to(&co->loop->options.report);
-    if (!CORO_DEBUG)
-        return error;
-    coro__say_place(&t, co->leaf->info, coro__line(co->leaf));
-    coro__say3(&t, ": ", text, "\n");
+    coro__text t = {&co->loop->options.report, 0, ""};
+    if (CORO_DEBUG)
+        coro__say(&t, "%p: %s\n", co->leaf->info, coro__line(co->leaf), text);
     return error;
 }
 
@@ -2138,11 +2062,6 @@ static inline void coro__unlink(coro_link *n)
     n->prev->next = n->next;
 }
 
-static inline coro_time coro_time_since(coro_time a, coro_time b)
-{
-    return (coro_time)((coro__utime)a - (coro__utime)b); /* ticks of 32 bits wrap */
-}
-
 CORO_API bool coro_time_before(coro_time a, coro_time b)
 {
 #if CORO_TIME_BITS == 64
@@ -2154,8 +2073,8 @@ CORO_API bool coro_time_before(coro_time a, coro_time b)
 #endif /* CORO_TIME_BITS == 64 */
 }
 
-/* now + d, for d >= 0; saturates. No sum and no clock reading is CORO_FOREVER. */
-static inline coro_time coro_time_after(coro_time now, coro_time d)
+/* No sum and no clock reading is CORO_FOREVER. */
+CORO_API coro_time coro_time_after(coro_time now, coro_time d)
 {
 #if CORO_TIME_BITS == 64
     return d > CORO_FOREVER - (now > 0 ? now : 0) ? CORO_FOREVER : now + d;
@@ -2682,28 +2601,29 @@ CORO_API void coro_loop_free(coro_loop *loop, void *memory, size_t size)
 
 /* --- what the loop has to say -------------------------------------------------------------- */
 
-static inline void coro__say_task(coro__text *t, const coro_task *task)
-{
-    coro__say(t, "task ");
-    coro__say_number(t, task->core.index);
-    coro__say3(t, " ", coro__task_name(task), "");
-}
-
 /* "coro: task 3 worker <what>, at worker main.c:12" */
 CORO__COLD_PRIVATE void coro__report(coro_loop *loop, const coro_task *task, const char *what)
 {
-    coro__text t = coro__text_to(&loop->options.report);
-    if (!CORO_TEXTS)
-        return;
-    coro__say(&t, "coro: ");
-    if (task)
-        coro__say_task(&t, task);
-    coro__say(&t, what);
-    if (task) {
-        coro__say(&t, ", at ");
-        coro__say_place(&t, task->leaf->info, coro__line(task->leaf));
-    }
-    coro__say(&t, "\n");
+    coro__text t = {&loop->options.report, 0, ""};
+    if (CORO_TEXTS && task)
+        coro__say(&t, "coro: task %u %s%s, at %p\n", (unsigned)task->core.index,
+                  coro__task_name(task), what, task->leaf->info, coro__line(task->leaf));
+    else if (CORO_TEXTS)
+        coro__say(&t, "coro: %s\n", what);
+}
+
+CORO__COLD_PRIVATE void coro__slow_step(coro_loop *loop, const coro_info *info, unsigned line,
+                                        coro_time took)
+{
+    coro__text t = {&loop->options.report, 0, ""};
+    if (CORO_TEXTS)
+        coro__say(&t, "coro: a step took %t, from %p: nothing else ran meanwhile\n", took, info,
+                  line);
+}
+
+CORO__COLD_API void coro_report(const coro_task *task, const char *text)
+{
+    coro__report(task->loop, task, text);
 }
 
 /* An error that no caller and no group will see. */
@@ -2805,6 +2725,15 @@ CORO_API coro_op coro_suspend(coro_task *co, coro_waitq *queue, const coro_ops *
     return coro__suspend_aside(co, queue, word);
 }
 
+CORO_API void coro_move(coro_task *task, coro_waitq *queue, const coro_ops *ops, intptr_t word)
+{
+    coro__ring_remove(&coro__queue_of(task)->head, task);
+    queue->ops = ops;
+    coro__ring_append(&queue->head, task);
+    task->waiting = queue;
+    task->result = word;
+}
+
 /* The wait is to end with this error, if the operation lets it. */
 static inline void coro__abort(coro_task *task, int error)
 {
@@ -2819,7 +2748,7 @@ static inline void coro__abort(coro_task *task, int error)
         (void)coro_complete(task, error);
         if (ops->gone)
             ops->gone(task, queue);
-    } else {
+    } else if (task->waiting) { /* the hook has not ended it */
         task->core.flags |= CORO__ABORTING;
     }
 }
@@ -2870,12 +2799,23 @@ CORO_API coro_op coro_sleep_until(coro_task *co, coro_time t)
     return coro__op(CORO__PENDING);
 }
 
+CORO_API void coro_alarm(coro_task *task, coro_time t)
+{
+    if (t == CORO_FOREVER || !task->waiting)
+        return;
+    if (task->core.flags & CORO__ARMED) {
+        if (!coro_time_before(t, task->core.timer.when))
+            return; /* a sleep, or another limit, that ends sooner */
+        coro__timer_disarm(task->loop, &task->core);
+    }
+    coro__timer_arm(task->loop, &task->core, t);
+    task->core.flags |= CORO__LIMIT;
+}
+
 CORO_API coro_op coro_within(coro_task *co, coro_time d,
                              coro_op op_for_a_call_there_is_coro_call_within)
 {
     coro_op op = op_for_a_call_there_is_coro_call_within;
-    coro_loop *loop = co->loop;
-    coro_time when;
     if (op.value != CORO__PENDING || d == CORO_FOREVER || !co->waiting)
         return op;
     if (d <= 0) {
@@ -2883,16 +2823,7 @@ CORO_API coro_op coro_within(coro_task *co, coro_time d,
         coro__abort(co, -ETIMEDOUT);
         return op;
     }
-    when = coro_time_after(coro__read_clock(loop), d);
-    if (when == CORO_FOREVER)
-        return op;
-    if (co->core.flags & CORO__ARMED) {
-        if (!coro_time_before(when, co->core.timer.when))
-            return op; /* a sleep, or an inner limit, that ends sooner */
-        coro__timer_disarm(loop, &co->core);
-    }
-    coro__timer_arm(loop, &co->core, when);
-    co->core.flags |= CORO__LIMIT;
+    coro_alarm(co, coro_time_after(coro__read_clock(co->loop), d));
     return op;
 }
 
@@ -3350,17 +3281,6 @@ CORO_API void coro__gen_open(coro_gen *gen, coro_frame *frame, const char *file,
     gen->scope.core.flags = 0;
 }
 
-static inline coro_ret coro__gen_run(coro_task *co, coro_frame *from, coro_gen *gen, int state,
-                                     int line)
-{
-    coro_frame *frame = gen->scope.frame;
-    coro__no_local(co, from, gen, line);
-    gen->state = (uint8_t)state;
-    coro__scope_open(co, frame, &gen->scope, CORO__GENERATOR, line);
-    frame->caller = from;
-    return coro__enter(co, frame);
-}
-
 static inline void coro__gen_remove(coro_task *co, coro_gen *gen, int state)
 {
     coro__scope_remove(co, &gen->scope, false);
@@ -3376,26 +3296,23 @@ static intptr_t coro__gen_ended(coro_task *co, coro_gen *gen, intptr_t v)
     return v < 0 ? v : 0;
 }
 
-CORO_API coro_ret coro__gen_next(coro_task *co, coro_frame *from, coro_gen *gen, int line)
+/* Run it to its next CORO_YIELD; or, to close it, to its end. */
+CORO_API coro_ret coro__gen_run(coro_task *co, coro_frame *from, coro_gen *gen, int state, int line)
 {
+    coro_frame *frame = gen->scope.frame;
+    if (gen->state == CORO__GEN_FRESH && state == CORO__GEN_CLOSING)
+        gen->state = CORO__GEN_CLOSED;
     if (gen->state == CORO__GEN_CLOSED)
         return coro__put_down(0);
     if (gen->state != CORO__GEN_FRESH && gen->state != CORO__GEN_YIELDED)
         return coro__put_down(-EBUSY);
-    if (gen->state == CORO__GEN_FRESH)
-        co->loop->generators++;
-    return coro__gen_run(co, from, gen, CORO__GEN_RUNNING, line);
-}
-
-CORO_API coro_ret coro__gen_close(coro_task *co, coro_frame *from, coro_gen *gen, int line)
-{
-    if (gen->state == CORO__GEN_FRESH)
-        gen->state = CORO__GEN_CLOSED;
-    if (gen->state == CORO__GEN_CLOSED)
-        return coro__put_down(0);
-    if (gen->state != CORO__GEN_YIELDED)
-        return coro__put_down(-EBUSY);
-    return coro__gen_run(co, from, gen, CORO__GEN_CLOSING, line);
+    co->loop->generators += gen->state == CORO__GEN_FRESH;
+    coro__no_local(co, from, gen, line);
+    gen->state = (uint8_t)state;
+    coro__scope_open(co, frame, &gen->scope, CORO__GENERATOR, line);
+    frame->caller = from;
+    co->result = state == CORO__GEN_CLOSING ? -EPIPE : 0; /* what its CORO_YIELD gives */
+    return coro__enter(co, frame);
 }
 
 /* 0: put the frame down and hand the item over; else CORO_YIELD fails. */
@@ -3415,11 +3332,6 @@ CORO_API int coro__yield(coro_task *co, coro_frame *frame)
         return 0;
     }
     return coro__warn(co, CORO__T("CORO_YIELD outside a generator's own body"), -EPERM);
-}
-
-CORO_API int coro__yielded(coro_task *co)
-{
-    return ((coro_gen *)(void *)co->core.inner)->state == CORO__GEN_CLOSING ? -EPIPE : 0;
 }
 
 /* --- leaving a frame ----------------------------------------------------------------------- */
@@ -3496,8 +3408,6 @@ typedef struct coro__heap {
     size_t size;
 } coro__heap;
 
-#define CORO__HEAP_HEAD ((sizeof(coro__heap) + CORO_GRAIN - 1) / CORO_GRAIN * CORO_GRAIN)
-
 static inline intptr_t coro__heap_run(coro_task *co, coro_frame *frame)
 {
     coro_loop_free(co->loop, frame, ((coro__heap *)(void *)frame)->size);
@@ -3507,31 +3417,25 @@ static inline intptr_t coro__heap_run(coro_task *co, coro_frame *frame)
 CORO_API coro_frame *coro__heap_frame(coro_task *co, coro_frame *from, const coro_info *info)
 {
     static const coro_info self = {coro__heap_run, CORO__NAMES(coro_call_new) 0, 0};
-    const coro_frame frame = {&self, from, 0, 0};
-    size_t size = CORO__HEAP_HEAD + info->size - info->offset;
+    const coro_frame head = {&self, from, 0, 0};
+    size_t offset = coro__round(sizeof(coro__heap)), size = offset + info->size - info->offset;
     coro__heap *heap = (coro__heap *)coro_loop_alloc(co->loop, size);
+    coro_frame *frame;
     if (!heap)
         return NULL;
-    heap->frame = frame;
+    frame = (coro_frame *)(void *)((char *)heap + offset);
+    heap->frame = head;
     heap->size = size;
-    return (coro_frame *)(void *)((char *)heap + CORO__HEAP_HEAD);
-}
-
-CORO_API coro_frame *coro__heap_caller(coro_frame *frame)
-{
-    return (coro_frame *)(void *)((char *)frame - CORO__HEAP_HEAD);
+    frame->caller = &heap->frame;
+    return frame;
 }
 
 CORO_API coro_ret coro__heap_call(coro_task *co, coro_frame *frame)
 {
-    coro_ret r;
-    coro_frame *heap;
-    if (!frame)
-        return coro__put_down(-ENOMEM);
-    heap = coro__heap_caller(frame);
-    r = coro__enter(co, frame);
-    if (r.value > CORO__SPECIAL)
-        coro_loop_free(co->loop, heap, ((coro__heap *)(void *)heap)->size);
+    coro_frame *heap = frame ? frame->caller : NULL;
+    coro_ret r = heap ? coro__enter(co, frame) : coro__put_down(-ENOMEM);
+    if (heap && r.value > CORO__SPECIAL)
+        (void)coro__heap_run(co, heap);
     return r;
 }
 
@@ -3976,11 +3880,20 @@ CORO_API int coro__task_result(const coro_task *task)
     return coro__as_int(task->result);
 }
 
+/* The ring of those who join is behind the notes. */
+static inline coro_task **coro__joiners(coro_task *task)
+{
+    coro_task **at = &task->joiner;
+    while (coro__note_at(*at))
+        at = &coro__note_at(*at)->next;
+    return at;
+}
+
 /* Those who join are in a ring from the joined task; the word of each is that task. */
 static inline coro_abort coro__abort_join(coro_task *task, coro_waitq *queue)
 {
     (void)queue;
-    coro__ring_remove(&((coro_task *)coro_word(task))->joiner, task);
+    coro__ring_remove(coro__joiners((coro_task *)coro_word(task)), task);
     return CORO_ABORT_DONE;
 }
 
@@ -4002,13 +3915,18 @@ CORO_API coro_op coro__join(coro_task *co, coro_task *task)
         return coro_done(co, !task->leaf && !task->result ? -EINVAL : coro__joined(task));
     if (task->loop != co->loop)
         return coro_done(co, -EINVAL);
-    coro__ring_append(&task->joiner, co);
+    coro__ring_append(coro__joiners(task), co);
     task->core.flags |= CORO__NOTED;
     return coro__suspend_aside(co, coro__waits_join(), (intptr_t)task);
 }
 
 CORO__COLD_PRIVATE void coro__wake_joiners(coro_task *task)
 {
+    coro_note *note;
+    while ((note = coro__note_at(task->joiner)) != NULL) {
+        task->joiner = note->next;
+        note->ended(note, task);
+    }
     while (task->joiner) {
         coro_task *joiner = task->joiner;
         (void)coro__abort_join(joiner, NULL); /* out of the ring */
@@ -4054,7 +3972,7 @@ CORO__COLD_PRIVATE void coro__task_end_slow(coro_loop *loop, coro_task *task, co
     coro_group *group = coro__group_of(task);
     const coro_info *info = root->info;
     uint16_t flags = task->core.flags;
-    bool seen = task->joiner || task == loop->main;
+    bool seen = *coro__joiners(task) || task == loop->main;
     coro__task_leave(loop, group, task);
     coro__task_remains(task, root, v, flags & CORO__SPAWNED);
     if (v < 0)
@@ -4100,7 +4018,10 @@ static void coro__task_end(coro_loop *loop, coro_task *task, coro_frame *root, i
 
 static inline void coro__wake_loop(coro_loop *loop)
 {
-    if (CORO__LOAD(&loop->asleep) && coro__set(&loop->asleep, 0) && loop->options.driver.wake)
+    if (!CORO__LOAD(&loop->asleep))
+        return;
+    CORO__STORE(&loop->asleep, 0);
+    if (loop->options.driver.wake)
         loop->options.driver.wake(loop->options.driver.arg);
 }
 
@@ -4129,35 +4050,40 @@ static inline coro_irq_count coro__take_rings(coro_irq *irq)
     return rings;
 }
 
+CORO__COLD_PRIVATE void coro__run_posts(coro_loop *loop)
+{
+    coro_post_node *newest, *oldest = CORO__CLAIMED, *node;
+    do
+        newest = CORO__LOAD(&loop->posted);
+    while (!coro__swap_if(&loop->posted, newest, NULL));
+    while (newest != CORO__CLAIMED) {
+        node = newest;
+        newest = CORO__LOAD(&node->next);
+        CORO__STORE(&node->next, oldest);
+        oldest = node;
+    }
+    while (oldest != CORO__CLAIMED) {
+        node = oldest;
+        oldest = CORO__LOAD(&node->next);
+        CORO__STORE(&node->next, (coro_post_node *)NULL); /* now it may be posted again */
+        node->run(loop, node);
+    }
+}
+
 static inline void coro__collect(coro_loop *loop)
 {
-    coro_post_node *newest, *oldest = NULL, *node;
-    coro_irq **at;
-    if (CORO__LOAD(&loop->posted)) {
-        CORO__EXCHANGE(newest, &loop->posted, (coro_post_node *)NULL);
-        while (newest != CORO__CLAIMED) {
-            node = newest;
-            newest = CORO__LOAD(&node->next);
-            CORO__STORE(&node->next, oldest ? oldest : CORO__CLAIMED);
-            oldest = node;
-        }
-        while (oldest != CORO__CLAIMED) {
-            node = oldest;
-            oldest = CORO__LOAD(&node->next);
-            CORO__STORE(&node->next, (coro_post_node *)NULL); /* now it may be posted again */
-            node->run(loop, node);
-        }
-    }
-    for (at = &loop->irqs; *at;) {
-        coro_irq *irq = *at;
+    coro_irq *irq, **at = &loop->irqs;
+    if (CORO__LOAD(&loop->posted))
+        coro__run_posts(loop);
+    while ((irq = *at) != NULL) {
         coro_irq_count rings = coro__take_rings(irq);
-        if (!rings) {
+        if (rings) {
+            *at = irq->next;
+            (void)coro_complete(irq->waiter, (intptr_t)rings);
+            irq->waiter = NULL;
+        } else {
             at = &irq->next;
-            continue;
         }
-        *at = irq->next;
-        (void)coro_complete(irq->waiter, (intptr_t)rings);
-        irq->waiter = NULL;
     }
 }
 
@@ -4183,7 +4109,6 @@ CORO_API void coro_irq_raise(coro_irq *irq)
 static inline coro_abort coro__abort_irq(coro_task *task, coro_waitq *queue)
 {
     coro_irq *irq = (coro_irq *)coro_word(task), **at = &task->loop->irqs;
-    (void)queue;
     while (*at != irq)
         at = &(*at)->next;
     *at = irq->next;
@@ -4217,7 +4142,6 @@ CORO_API coro_op coro_irq_wait(coro_task *co, coro_irq *irq)
 static inline coro_time coro__posix_now(void *arg)
 {
     struct timespec t;
-    (void)arg;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (coro_time)((coro__utime)t.tv_sec * CORO_TICKS_PER_S +
                        (coro__utime)(t.tv_nsec / (1000000000 / CORO_TICKS_PER_S)));
@@ -4243,7 +4167,6 @@ static inline void coro__posix_park(void *arg, coro_loop *loop, coro_time until)
     fd_set fds;
     char drop[64];
     int end;
-    (void)arg;
     if (d <= 0)
         return;
     if (!loop->pipe[1])
@@ -4270,7 +4193,6 @@ static inline void coro__posix_wake(void *arg)
     int saved = errno; /* this may be a signal handler */
     if (end > 0 && write(end, "", 1) < 0)
         errno = saved; /* full: then it wakes anyhow */
-    errno = saved;
 }
 
 static inline void coro__posix_fini(void *arg)
@@ -4285,14 +4207,11 @@ static inline void coro__posix_fini(void *arg)
 
 static inline void *coro__malloc(void *arg, size_t size)
 {
-    (void)arg;
     return malloc(size);
 }
 
 static inline void coro__free(void *arg, void *memory, size_t size)
 {
-    (void)arg;
-    (void)size;
     free(memory);
 }
 #endif /* CORO_HOSTED */
@@ -4338,19 +4257,6 @@ static inline bool coro__step(coro_loop *loop, coro_task *task)
 {
     coro_frame *frame = task->leaf;
     return coro__step_on(loop, task, frame, frame->info->run(task, frame));
-}
-
-CORO__COLD_PRIVATE void coro__slow_step(coro_loop *loop, const coro_info *info, unsigned line,
-                                        coro_time took)
-{
-    coro__text t = coro__text_to(&loop->options.report);
-    if (!CORO_TEXTS)
-        return;
-    coro__say(&t, "coro: a step took ");
-    coro__say_time(&t, took);
-    coro__say(&t, ", from ");
-    coro__say_place(&t, info, line);
-    coro__say(&t, ": nothing else ran meanwhile\n");
 }
 
 /* A step with somebody looking. */
@@ -4816,62 +4722,39 @@ CORO_API int coro__run(const coro_options *options, coro_task *task, const coro_
 
 /* --- looking inside ------------------------------------------------------------------------ */
 
-static inline void coro__indent(coro__text *t, int depth)
-{
-    for (depth = depth < 40 ? depth : 40; depth > 0; depth--) /* deep trees are not drawn deeper */
-        coro__say(t, "  ");
-}
-
-/* "task 2 worker waits 0.120 s for queue get" and the chain of its frames. */
+/* "task 2 worker has waited 0.120 s for queue get", and the chain of its frames. */
 static inline void coro__dump_task(coro__text *t, const coro_task *task, int depth)
 {
-    coro_time now = task->loop->now;
-    coro__indent(t, depth);
-    coro__say_task(t, task);
-    if (!task->waiting) {
+    const char *what = task->waiting ? task->waiting->ops->what : NULL;
+    coro_time now = task->loop->now, when = task->core.timer.when;
+    coro__say(t, "%itask %u %s", depth, (unsigned)task->core.index, coro__task_name(task));
+    if (!what)
         coro__say(t, " is ready");
-    } else if (task->core.flags & CORO__ARMED) {
-        coro__say3(t, " waits for ", task->waiting->ops->what, ", at most ");
-        coro__say_time(t, coro_time_since(task->core.timer.when, now));
-    } else {
-        coro__say(t, " has waited ");
-        coro__say_time(t, coro_time_since(now, task->core.timer.when));
-        coro__say3(t, " for ", task->waiting->ops->what, "");
-    }
-    if (coro_cancelled(task))
-        coro__say(t, ", cancelled");
-    for (const coro_frame *frame = task->leaf; frame; frame = frame->caller) {
-        coro__say(t, "\n");
-        coro__indent(t, depth + 2);
-        coro__say_place(t, frame->info, coro__line(frame));
-        if (!(frame->place & 0xffffu))
-            coro__say(t, " (not begun)");
-    }
-    coro__say(t, "\n");
+    else if (task->core.flags & CORO__ARMED)
+        coro__say(t, " waits for %s, at most %t", what, coro_time_since(when, now));
+    else
+        coro__say(t, " has waited %t for %s", coro_time_since(now, when), what);
+    coro__say(t, coro_cancelled(task) ? ", cancelled\n" : "\n");
+    for (const coro_frame *frame = task->leaf; frame; frame = frame->caller)
+        coro__say(t, "%i%p%s\n", depth + 2, frame->info, coro__line(frame),
+                  frame->place & 0xffffu ? "" : " (not begun)");
 }
 
 static inline void coro__dump_group(coro__text *t, const coro_group *group, int depth)
 {
     static const char *const modes[] = {"all", "collect", "race"};
-    coro__indent(t, depth);
-    coro__say3(t, "group ", modes[group->mode], "");
-    if (group->scope.frame) {
-        coro__say(t, " of ");
-        coro__say_place(t, group->scope.frame->info, (unsigned)group->scope.core.index);
-    }
-    coro__say(t, ": ");
-    coro__say_number(t, group->alive);
-    coro__say(t, " alive, ");
-    coro__say_number(t, group->failed);
-    coro__say(t, " failed");
-    coro__say(t, group->scope.core.flags & CORO__EFFECTIVE ? ", cancelled\n" : "\n");
+    coro__say(t, "%igroup %s", depth, modes[group->mode]);
+    if (group->scope.frame)
+        coro__say(t, " of %p", group->scope.frame->info, (unsigned)group->scope.core.index);
+    coro__say(t, ": %u alive, %u failed%s\n", (unsigned)group->alive, (unsigned)group->failed,
+              group->scope.core.flags & CORO__EFFECTIVE ? ", cancelled" : "");
 }
 
 CORO_API void coro_dump(coro_loop *loop, const coro_sink *sink)
 {
     coro_core *core = &loop->root.scope.core;
     int depth = 0;
-    coro__text t = coro__text_to(sink ? sink : &loop->options.report);
+    coro__text t = {sink ? sink : &loop->options.report, 0, ""};
     for (; CORO_TEXTS && core; core = coro__walk(core, &depth)) {
         if (core->kind == CORO__TASK)
             coro__dump_task(&t, coro__task_of(core), depth);
@@ -4887,61 +4770,57 @@ CORO_API coro_loop_stats coro_stats(const coro_loop *loop)
     return s;
 }
 
+#define CORO__EXPECT(x, text)                                                                     \
+    if (!(x))                                                                                     \
+        return CORO__T(text);
+
 /* One task's part of coro_verify. */
 static inline const char *coro__verify_task(const coro_task *task)
 {
-    const coro_core *core, *inside = NULL;
-    if (!(task->core.flags & CORO__OPEN))
-        return CORO__T("a task in a group has ended");
-    if (task->sibling.next->prev != &task->sibling)
-        return CORO__T("a sibling ring is broken");
-    if (coro_cancelled(task) != ((task->core.inner->flags & CORO__EFFECTIVE) != 0))
-        return CORO__T("a task's copy of its innermost scope's state is stale");
-    for (core = task->core.inner; core->kind != CORO__TASK;
-         inside = core, core = core->outer) {
-        if (!(core->flags & CORO__OPEN))
-            return CORO__T("a closed scope is in a chain");
-        if (inside && core->inner != inside)
-            return CORO__T("a chain is broken");
+    const coro_core *core = task->core.inner, *inside = NULL;
+    CORO__EXPECT(task->core.flags & CORO__OPEN, "a task in a group has ended")
+    CORO__EXPECT(task->sibling.next->prev == &task->sibling, "a sibling ring is broken")
+    CORO__EXPECT(coro_cancelled(task) == ((core->flags & CORO__EFFECTIVE) != 0),
+                 "a task's copy of its innermost scope's state is stale")
+    for (; core->kind != CORO__TASK; inside = core, core = core->outer) {
+        CORO__EXPECT(core->flags & CORO__OPEN, "a closed scope is in a chain")
+        CORO__EXPECT(!inside || core->inner == inside, "a chain is broken")
     }
-    if (task->waiting && task->waiting->head && task->wait.next->prev != &task->wait)
-        return CORO__T("a wait queue is broken");
+    CORO__EXPECT(!task->waiting || !task->waiting->head || task->wait.next->prev == &task->wait,
+                 "a wait queue is broken")
     return NULL;
 }
 
 CORO_API const char *coro_verify(coro_loop *loop)
 {
     coro_core *core = &loop->root.scope.core;
+    const char *wrong;
     int depth = 0;
-    uint32_t tasks = 0, timers = 0, waiting = 0;
+    uint32_t tasks = 0, timers = 0, busy = coro__ready_count(loop);
     for (; core; core = coro__walk(core, &depth)) {
-        const char *wrong = NULL;
-        timers += (core->flags & CORO__ARMED) != 0;
-        if (((core->flags & CORO__EFFECTIVE) != 0) !=
-            ((core->flags & CORO__REQUESTED) || coro__from_outside(core)))
-            return CORO__T("a core's effective state is stale");
-        if ((core->flags & CORO__ARMED) && core->timer.link.next->prev != &core->timer.link)
-            return CORO__T("a timer list is broken");
-        if (core->kind != CORO__TASK)
-            continue;
-        tasks++;
-        waiting += coro__task_of(core)->waiting != NULL;
-        wrong = coro__verify_task(coro__task_of(core));
-        if (wrong)
-            return wrong;
+        bool armed = (core->flags & CORO__ARMED) != 0;
+        bool cancelled = (core->flags & CORO__REQUESTED) || coro__from_outside(core);
+        timers += armed;
+        CORO__EXPECT(((core->flags & CORO__EFFECTIVE) != 0) == cancelled,
+                     "a core's effective state is stale")
+        CORO__EXPECT(!armed || core->timer.link.next->prev == &core->timer.link,
+                     "a timer list is broken")
+        if (core->kind == CORO__TASK) {
+            tasks++;
+            busy += coro__task_of(core)->waiting != NULL;
+            if ((wrong = coro__verify_task(coro__task_of(core))) != NULL)
+                return wrong;
+        }
     }
-    if (tasks != loop->alive)
-        return CORO__T("tasks are missing from the tree");
-    if (timers != loop->timers)
-        return CORO__T("timers are missing from the wheel");
-    if (waiting + coro__ready_count(loop) > tasks)
-        return CORO__T("a task is in the run queue and waits as well");
-    if (!loop->running && waiting + coro__ready_count(loop) != tasks)
-        return CORO__T("a task neither waits nor is ready");
+    CORO__EXPECT(tasks == loop->alive, "tasks are missing from the tree")
+    CORO__EXPECT(timers == loop->timers, "timers are missing from the wheel")
+    CORO__EXPECT(busy <= tasks, "a task is in the run queue and waits as well")
+    CORO__EXPECT(loop->running || busy == tasks, "a task neither waits nor is ready")
     return NULL;
 }
 
 #endif /* !CORO_SHARED || CORO_IMPLEMENTATION */
+#pragma GCC diagnostic pop
 #endif /* CORO_H */
 
 /*

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """run.py -- builds the benchmarks, runs them in alternating rounds, compares them with the bars.
 
-    bench/run.py [--core] [--rounds N] [--only REGEX] [--quick]
+    bench/run.py [--core | --sync] [--rounds N] [--only REGEX] [--quick]
 
 Every program is `prog BENCH N` and prints CPU nanoseconds per operation; exit status 2 means that
 it does not have that benchmark, 1 that its own check failed. In each round all programs run one
@@ -55,6 +55,17 @@ BARS = [
     ("sleeps", LIMIT, "at most", 1.5, None),
     ("sleeps", ("libev",), "faster", 2, None),
     ("sleeps", ("libuv",), "faster", 7, None),
+
+    *[bar for b in ("chan64", "chan1") for bar in (
+        (b, LIMIT, "at most", 1.6, 1.35),
+        (b, CXX, "at most", 1.4, 1.2),
+        (b, ("go",), "faster", 12, None),
+        (b, ("asyncio",), "faster", 25, None))],
+    *[bar for b in ("mutex2", "mutex10") for bar in (
+        (b, LIMIT, "at most", 1.6, 1.35),
+        (b, ("go",), "faster", 25, None))],
+    ("mutex", ("pthread",), "at most", 0.2, None),
+    ("select8", "get1", "at most", 3, None),
 ]
 
 # Benchmarks of one line share their rounds, so that they can be compared with each other.
@@ -71,6 +82,16 @@ SUITES = {"core": [
     {"guard": 10e6},
     {"sleeps": 1e6},
     {"hold": 2e6},
+], "sync": [
+    {"chan64": 30e6},
+    {"chan1": 20e6},
+    {"chan0": 20e6},
+    {"mutex2": 20e6},
+    {"mutex10": 20e6},
+    {"mutex": 40e6},
+    {"sem": 40e6},
+    {"select8": 20e6, "get1": 20e6},
+    {"cond": 20e6},
 ]}
 AS_IS = {"switch1m": 2e6, "switch100k": 1e6}  # no fewer operations: one per task at least
 WHOLE = ["spawn_mass", "sleeps"]              # compared as whole programs too
@@ -81,7 +102,8 @@ SHARE = {"go": 0.1, "go spawn_mass": 1, "go sleeps": 1, "asyncio": 0.005, "async
          "libev guard": 0.1, "libuv guard": 0.05, "rust depth100": 0.02}
 
 C, CXX20 = "-std=gnu11 -O2 -I. -Ibench", "-std=c++20 -O2"
-PROGRAMS = {  # name: source, command that builds it, libraries
+# Of each suite, name: source, command that builds it, libraries.
+PROGRAMS = {"core": {
     "ours-gcc": ("bench/ours_core.c", f"gcc {C}", ""),
     "ours-clang": ("bench/ours_core.c", f"clang {C}", ""),
     "limit-gcc": ("bench/limit_core.c", f"gcc {C}", ""),
@@ -97,13 +119,24 @@ PROGRAMS = {  # name: source, command that builds it, libraries
                     "-lboost_fiber -lboost_context"),
     "libev": ("bench/peers/libev.c", f"gcc {C}", "-lev"),
     "libuv": ("bench/peers/libuv.c", f"gcc {C}", "-luv"),
-}
+}, "sync": {
+    "ours-gcc": ("bench/ours_sync.c", f"gcc {C}", ""),
+    "ours-clang": ("bench/ours_sync.c", f"clang {C}", ""),
+    "limit-gcc": ("bench/limit_sync.c", f"gcc {C}", ""),
+    "limit-clang": ("bench/limit_sync.c", f"clang {C}", ""),
+    "cxx20-gcc": ("bench/peers/cxx20_sync.cpp", f"g++ {CXX20}", ""),
+    "cxx20-clang": ("bench/peers/cxx20_sync.cpp", f"clang++ {CXX20} -stdlib=libstdc++", ""),
+    "go": ("bench/peers/go_sync.go", "go build", ""),
+    "asyncio": ("bench/peers/asyncio_sync.py", "", ""),
+    "pthread": ("bench/peers/pthread_sync.c", f"gcc {C}", "-pthread"),
+}}
 
 
-def build(name):
+def build(suite, name):
     """Builds a program; returns the command that runs it, or None with the reason printed."""
-    source, command, libraries = PROGRAMS[name]
-    for file in [source, "coro.h"] if name.startswith("ours") else [source]:
+    source, command, libraries = PROGRAMS[suite][name]
+    headers = {"core": ["coro.h"], "sync": ["coro.h", "coro_sync.h"]}[suite]
+    for file in [source, *headers] if name.startswith("ours") else [source]:
         if not os.path.exists(file):
             print(f"skipped: {name}: no {file}")
             return None
@@ -112,7 +145,8 @@ def build(name):
     if not shutil.which(command.split()[0]):
         print(f"skipped: no {command.split()[0]}")
         return None
-    out = f"{OUT}/{name}"
+    out = f"{OUT}/{suite}/{name}"
+    os.makedirs(os.path.dirname(out), exist_ok=True)
     # go wants its options before its source, the others their libraries behind it.
     result = subprocess.run([*command.split(), "-o", out, source, *libraries.split()],
                             capture_output=True, text=True)
@@ -211,21 +245,10 @@ def whole_programs(programs, medians, rounds):  # the second table, by hyperfine
     return result
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--core", dest="suite", action="store_const", const="core", default="core")
-    parser.add_argument("--rounds", type=int, default=0, help="rounds; 7 by default")
-    parser.add_argument("--only", default="", help="only benchmarks that match this")
-    parser.add_argument("--quick", action="store_true", help="3 rounds, a tenth of the operations")
-    options = parser.parse_args()
-    rounds = options.rounds or (3 if options.quick else 7)
-    os.chdir(ROOT)
-    os.makedirs(OUT, exist_ok=True)
-    os.environ["PATH"] += os.pathsep + os.path.expanduser("~/.cargo/bin")
-    programs = {name: command for name in PROGRAMS if (command := build(name))}
-
+def run_suite(suite, options, rounds):  # figures, verdicts, whole programs' times
+    programs = {name: command for name in PROGRAMS[suite] if (command := build(suite, name))}
     samples = {}
-    for group in SUITES[options.suite]:
+    for group in SUITES[suite]:
         benches = {b: max(n / 10, AS_IS.get(b, 0)) if options.quick else n
                    for b, n in group.items() if re.search(options.only, b)}
         samples.update(measure(programs, benches, rounds))
@@ -234,9 +257,33 @@ def main():
     medians = {b: {name: statistics.median(s) for name, s in by.items()}
                for b, by in samples.items() if by}
     verdicts = [judge(bar, samples) for bar in BARS if bar[0] in samples]
-    print_table(programs, medians, verdicts)
+    if medians:
+        print_table(programs, medians, verdicts)
+    if not any(b in medians for b in WHOLE):
+        return medians, verdicts, {}
     print("\nwhole programs, wall ms for 1,000,000")
-    whole = whole_programs(programs, medians, rounds)
+    return medians, verdicts, whole_programs(programs, medians, rounds)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--core", dest="suites", action="store_const", const=["core"],
+                        default=list(SUITES), help="the benchmarks of coro.h; default: all")
+    parser.add_argument("--sync", dest="suites", action="store_const", const=["sync"],
+                        help="those of coro_sync.h")
+    parser.add_argument("--rounds", type=int, default=0, help="rounds; 7 by default")
+    parser.add_argument("--only", default="", help="only benchmarks that match this")
+    parser.add_argument("--quick", action="store_true", help="3 rounds, a tenth of the operations")
+    options = parser.parse_args()
+    rounds = options.rounds or (3 if options.quick else 7)
+    os.chdir(ROOT)
+    os.environ["PATH"] += os.pathsep + os.path.expanduser("~/.cargo/bin")
+    medians, verdicts, whole = {}, [], {}
+    for suite in options.suites:
+        figures, judged, times = run_suite(suite, options, rounds)
+        medians.update(figures)
+        verdicts += judged
+        whole.update(times)
     with open("build/bench.json", "w") as f:
         json.dump({"rounds": rounds, "quick": options.quick, "ns": medians, "bars": verdicts,
                    "whole_ms": whole}, f, indent=1)

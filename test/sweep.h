@@ -298,7 +298,7 @@ static inline void sweep_step(struct sweep_run *run)
     run->struck = true;
 }
 
-static inline void sweep_on_event(void *arg, coro_event event, coro_task *task)
+static inline void sweep_on_event(void *arg, coro_trace event, coro_task *task)
 {
     struct sweep_run *run = (struct sweep_run *)arg;
     int i;

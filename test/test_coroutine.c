@@ -46,7 +46,7 @@ static void counting_free(void *arg, void *memory, size_t size)
 
 static int resumes;
 
-static void count_resumes(void *arg, coro_event event, coro_task *task)
+static void count_resumes(void *arg, coro_trace event, coro_task *task)
 {
     (void)arg;
     (void)task;

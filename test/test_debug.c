@@ -698,7 +698,7 @@ static struct events {
     coro_task *running;
 } events;
 
-static void on_event(void *arg, coro_event event, coro_task *task)
+static void on_event(void *arg, coro_trace event, coro_task *task)
 {
     CHECK(arg == &events);
     events.n[event]++;
@@ -765,7 +765,7 @@ TEST(events_are_balanced_whatever_becomes_of_the_tasks) /* B14 */
 
 static int spawned, ended;
 
-static void count_ends(void *arg, coro_event event, coro_task *task)
+static void count_ends(void *arg, coro_trace event, coro_task *task)
 {
     (void)arg;
     (void)task;
@@ -787,7 +787,7 @@ TEST(abandoned_task_has_its_end_event_and_is_told_of) /* B03 B14 */
     CHECK_CONTAINS(text, place("passer", lines.pass));
 }
 
-static void spawn_from_hook(void *arg, coro_event event, coro_task *task)
+static void spawn_from_hook(void *arg, coro_trace event, coro_task *task)
 {
     coro_loop *l = (coro_loop *)arg;
     (void)task;
@@ -832,7 +832,7 @@ CORO(speaker)
     CORO_END(0);
 }
 
-static void ignore_event(void *arg, coro_event event, coro_task *task)
+static void ignore_event(void *arg, coro_trace event, coro_task *task)
 {
     (void)arg;
     (void)event;

@@ -999,7 +999,7 @@ TEST(same_seed_gives_the_same_schedule_and_others_give_others) /* V08 V09 */
 {
     static char fifo[128], first[128], again[128], other[128];
     int differing = 0;
-    if (!CORO_RING)
+    if (!CORO_READY_RING)
         return; /* a list is not shuffled */
     run_seeded(0, fifo, sizeof fifo);
     CHECK_STR(fifo, "abcdeabcdeabcdeabcdeabcdeabcde 5000000");
@@ -1903,7 +1903,7 @@ TEST(arena_too_small_for_its_own_alignment_is_empty)
     CHECK_EQ(coro_loop_fini(&loop), 0);
 }
 
-#if CORO_RING
+#if CORO_READY_RING
 TEST(run_queue_of_the_users_limits_how_many_tasks_live)
 {
     static coro_task *queue[4];
@@ -1953,7 +1953,7 @@ TEST(run_queue_whose_size_is_no_power_of_two_is_refused)
     CHECK_EQ(coro_loop_init(&loop, &o), -EINVAL);
     CHECK_EQ(coro_run_with(&o, two_naps), -EINVAL);
 }
-#endif /* CORO_RING */
+#endif /* CORO_READY_RING */
 
 struct counted {
     CORO_FRAME;

@@ -410,7 +410,7 @@ CORO_FINALLY:
     CORO_END(1);
 }
 
-static void random_event(void *arg, coro_event event, coro_task *task)
+static void random_event(void *arg, coro_trace event, coro_task *task)
 {
     const char *wrong;
     (void)arg;

@@ -67,7 +67,7 @@ static void on_report(void *arg, const char *text)
     append(reported, sizeof reported, text);
 }
 
-static void on_event(void *arg, coro_event event, coro_task *task)
+static void on_event(void *arg, coro_trace event, coro_task *task)
 {
     (void)arg;
     (void)task;

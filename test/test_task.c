@@ -688,7 +688,7 @@ TEST(spawn_without_memory_counts_as_a_failed_child_and_leaves_its_arguments_alon
     CHECK_EQ(RUN(no_memory, .mode = CORO_RACE), 0); /* the second child won */
 }
 
-#if CORO_RING
+#if CORO_READY_RING
 struct ring_full {
     CORO_FRAME;
     coro_group g;
@@ -725,7 +725,7 @@ TEST(start_that_finds_no_room_in_the_run_queue_fails_and_may_be_tried_again)
 {
     CHECK_EQ(RUN(ring_full), 0);
 }
-#endif /* CORO_RING */
+#endif /* CORO_READY_RING */
 
 /* The sweep: the n-th allocation fails, for all n. */
 struct busy_tree {
@@ -1098,7 +1098,7 @@ TEST(tasks_have_the_names_of_their_coroutines_and_rising_numbers)
 }
 
 #if CORO_NAMES
-static void note_event(void *arg, coro_event event, coro_task *task)
+static void note_event(void *arg, coro_trace event, coro_task *task)
 {
     static const char *const names[] = {"spawn ", "resume ", "suspend ", "cancel ", "end "};
     (void)arg;
@@ -1142,7 +1142,7 @@ TEST(events_of_a_tasks_life_come_in_order_and_know_its_name)
 
 static int resumes;
 
-static void count_resumes(void *arg, coro_event event, coro_task *task)
+static void count_resumes(void *arg, coro_trace event, coro_task *task)
 {
     (void)arg;
     (void)task;

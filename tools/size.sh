@@ -1,8 +1,12 @@
 #!/bin/sh
 # usage: size.sh
-# Compiles test/size.c for each target and prints a table of bytes: of structs, and of the code of
-# the whole header (CORO_IMPLEMENTATION). t32 means 32-bit times. Compares with test/size.budget,
-# lines of `what target budget goal`; exit status 1 if anything is over its budget.
+# Compiles test/size.c for each target and prints a table of bytes: of structs, and of code. t32
+# means 32-bit times. Compares with test/size.budget, lines of `what target budget goal`; exit
+# status 1 if anything is over its budget.
+#
+#   code         all of coro.h (CORO_IMPLEMENTATION)
+#   sync_code    what all of coro_sync.h adds to that
+#   program      of a program with a queue, a mutex and a select: itself, and what it uses of both
 
 work=build/size
 mkdir -p "$work"
@@ -18,15 +22,26 @@ measure() {
         [ -z "$STRICT" ] || bad=1
         return
     fi
-    object=$work/$target.o
-    if ! "$@" -std=c11 -Os -I. -DCORO_SHARED -DCORO_IMPLEMENTATION -c test/size.c -o "$object"; then
+    object=$work/$target
+    whole="-DCORO_SHARED -DCORO_IMPLEMENTATION"
+    # shellcheck disable=SC2086     # flags are words
+    if ! "$@" -std=c11 -Os -I. $whole -DSIZE_OF=0 -c test/size.c -o "$object.core.o" ||
+        ! "$@" -std=c11 -Os -I. $whole -DSIZE_OF=1 -c test/size.c -o "$object.o" ||
+        ! "$@" -std=c11 -Os -I. -DSIZE_OF=2 -c test/size.c -o "$object.program.o"; then
         bad=1
         return
     fi
-    "${prefix}nm" -S -t d "$object" |
-        awk -v t="$target" 'sub(/^size_of_/, "", $4) { print $4, t, $2 + 0 }' >> "$work/sizes"
-    "${prefix}size" "$object" | awk -v t="$target" 'NR == 2 { print "code", t, $1 }' \
-        >> "$work/sizes"
+    {
+        "${prefix}nm" -S -t d "$object.o" |
+            awk -v t="$target" 'sub(/^size_of_/, "", $4) { print $4, t, $2 + 0 }'
+        "${prefix}size" "$object.core.o" "$object.o" "$object.program.o" | awk -v t="$target" '
+            { text[NR] = $1 }
+            END {
+                print "code", t, text[2]
+                print "sync_code", t, text[3] - text[2]
+                print "program", t, text[4]
+            }'
+    } >> "$work/sizes"
 }
 
 m32="-m32 -isystem /usr/include/x86_64-linux-gnu"

@@ -1,4 +1,4 @@
-/* board.h -- what chip_test.c wants of a chip: a tick, an alarm, sleep, and a place to print to. */
+/* board.h -- what the tests want of a chip: a tick, an alarm, sleep, and a place to print to. */
 #ifndef BOARD_H
 #define BOARD_H
 

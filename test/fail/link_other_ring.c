@@ -1,4 +1,4 @@
-// CORO_RING in one file, and another in the one with CORO_IMPLEMENTATION.
+// CORO_READY_RING in one file, and another in the one with CORO_IMPLEMENTATION.
 //
 // both: the_same_options_in_all
 // flags: -DCORO_SHARED
@@ -7,7 +7,7 @@
 #ifdef SECOND
 #define CORO_IMPLEMENTATION
 #elif !defined FIXED
-#define CORO_RING 0
+#define CORO_READY_RING 0
 #endif /* SECOND, FIXED */
 #include "coro.h"
 

@@ -1,9 +1,9 @@
 #!/bin/sh
 # usage: run.sh
-# Builds test/chip/chip_test.c for a Cortex-M0 and runs it under QEMU, in several configurations:
-# inline and shared, 64-bit time and 32-bit ticks, and with the compile-time options that change the
-# code. Prints what failed, the sizes, and ends with `N passed, M failed`. O=folder; STRICT=1: a
-# missing tool is a failure; WERROR=: warnings do not stop the build.
+# Builds test/chip/chip_test.c and sync_test.c for a Cortex-M0 and runs them under QEMU, in several
+# configurations: inline and shared, 64-bit time and 32-bit ticks, and with the compile-time options
+# that change the code. Prints what failed, the sizes, and ends with `N passed, M failed`. O=folder;
+# STRICT=1: a missing tool is a failure; WERROR=: warnings do not stop the build.
 cd "$(dirname "$0")/../../.." || exit 1
 O=${O:-build/chip/cortexm}
 WERROR=${WERROR--Werror}
@@ -18,13 +18,14 @@ target="-mcpu=cortex-m0 -mthumb -ffreestanding -ffunction-sections -fdata-sectio
 passed=0 failed=0
 mkdir -p "$O" || exit 1
 sed -e s/FLASH_KB/256/ -e s/RAM_KB/16/ $here/link.ld.in > "$O/link.ld"
-printf '#define CORO_IMPLEMENTATION\n#include "test/chip/board.h"\n' > "$O/implementation.c"
+printf '#define CORO_IMPLEMENTATION\n#include "test/chip/board.h"\n#include "coro_sync.h"\n' \
+    > "$O/implementation.c"
 
-# build program flags...
+# build program test flags...
 build() {
     program=$1
-    shift
-    sources="$here/startup.c $here/board.c test/chip/chip_test.c"
+    sources="$here/startup.c $here/board.c test/chip/$2.c"
+    shift 2
     case $* in *-DCORO_SHARED*) sources="$sources $O/implementation.c" ;; esac
     # shellcheck disable=SC2086     # flags are words
     arm-none-eabi-gcc -std=c11 -Os $target $warnings "$@" -I. -nostdlib \
@@ -37,16 +38,18 @@ run() {
         -icount shift=6,sleep=off -semihosting-config enable=on,target=native -kernel "$1" 2>&1
 }
 
+# sizes test flags...
 sizes() {
-    object=$O/sizes.o
+    object=$O/sizes.o test=$1
+    shift
     # shellcheck disable=SC2086
-    arm-none-eabi-gcc -std=c11 -Os $target "$@" -DCHIP_SIZES=1 -I. -c test/chip/chip_test.c \
+    arm-none-eabi-gcc -std=c11 -Os $target "$@" -DCHIP_SIZES=1 -I. -c "test/chip/$test.c" \
         -o "$object"
     arm-none-eabi-nm -S -t d "$object" | sed -n 's/^[0-9]* 0*\([0-9]*\) . size_of_/\1 /p' |
         awk '{ printf "%s %d  ", $2, $1 } END { print "" }'
 }
 
-# try name flags...: build, run, count, and print the sizes
+# try name test flags...: build, run, count, and print the sizes
 try() {
     name=$1
     shift
@@ -69,17 +72,26 @@ try() {
     fi
 }
 
-try inline-64
-try shared-64 -DCORO_SHARED
-try inline-32 -DCORO_TIME_BITS=32
-try shared-32 -DCORO_TIME_BITS=32 -DCORO_SHARED
-try check-32 -DCORO_TIME_BITS=32 -DCORO_CHECK=1
-try labels-64 -std=gnu11 -DCORO_LABELS_AS_VALUES=1
-try debug-64 -O1 -DCORO_DEBUG=1
-try wheel-ring-32 -O2 -DCORO_TIME_BITS=32 -DCORO_WHEEL_BITS=3 -DCORO_WHEEL_SHIFT=2 -DCORO_RING=1
+t32=-DCORO_TIME_BITS=32
+try inline-64 chip_test
+try shared-64 chip_test -DCORO_SHARED
+try inline-32 chip_test $t32
+try shared-32 chip_test $t32 -DCORO_SHARED
+try check-32 chip_test $t32 -DCORO_CHECK=1
+try labels-64 chip_test -std=gnu11 -DCORO_LABELS_AS_VALUES=1
+try debug-64 chip_test -O1 -DCORO_DEBUG=1
+try wheel-ring-32 chip_test -O2 $t32 -DCORO_WHEEL_BITS=3 -DCORO_WHEEL_SHIFT=2 -DCORO_READY_RING=1
+try sync-inline-64 sync_test
+try sync-shared-64 sync_test -DCORO_SHARED
+try sync-inline-32 sync_test $t32
+try sync-shared-32 sync_test $t32 -DCORO_SHARED
+try sync-check-32 sync_test $t32 -DCORO_CHECK=1
+try sync-debug-64 sync_test -O1 -DCORO_DEBUG=1
+try sync-times-32 sync_test -O2 $t32 -DCORO_LINE_TIMES=1
 
 # A park that does not mask interrupts around its look loses a ring: the sweep must get stuck on it.
-if build "$O/naive.elf" -DBOARD_NAIVE=1 && run "$O/naive.elf" 2 > "$O/naive.log"; [ $? = 124 ]; then
+if build "$O/naive.elf" chip_test -DBOARD_NAIVE=1 &&
+    run "$O/naive.elf" 2 > "$O/naive.log"; [ $? = 124 ]; then
     passed=$((passed + 1))
 else
     echo "naive: FAIL a_lost_ring_is_noticed"

@@ -1,0 +1,88 @@
+/* pipeline.c -- three stages with queues of two between them: the slowest sets the pace, and
+ * closing the first queue ends them all, one after the other. */
+#include "coro_sync.h"
+#include <stdio.h>
+
+typedef CORO_QUEUE(int, 2) int_queue;
+
+struct stage {
+    CORO_FRAME;
+    int_queue *in, *out;
+    coro_time takes;
+    int add, n;
+    bool got;
+};
+
+CORO(stage)
+{
+    CORO_BEGIN();
+    for (;;) {
+        CORO_TRY(my->got, coro_queue_get(co, my->in, &my->n));
+        if (!my->got)
+            break;
+        CORO_TRY(coro_sleep(co, my->takes));
+        my->n += my->add;
+        CORO_TRY(coro_queue_put(co, my->out, &my->n));
+    }
+CORO_FINALLY:
+    coro_queue_close(my->out); /* on success, error and cancellation alike */
+    CORO_END(0);
+}
+
+struct source {
+    CORO_FRAME;
+    int_queue *out;
+    int i;
+};
+
+CORO(source)
+{
+    CORO_BEGIN();
+    for (my->i = 0; my->i < 5; my->i++)
+        CORO_TRY(coro_queue_put(co, my->out, &my->i));
+CORO_FINALLY:
+    coro_queue_close(my->out);
+    CORO_END(0);
+}
+
+struct app {
+    CORO_FRAME;
+    int_queue q[4];
+    coro_group g;
+    int i;
+    bool got;
+    coro_time began;
+};
+
+CORO(app)
+{
+    CORO_BEGIN();
+    my->began = coro_now(co);
+    coro_group_open(co, &my->g, CORO_ALL);
+    coro_spawn(&my->g, source, .out = &my->q[0]);
+    coro_spawn(&my->g, stage, .in = &my->q[0], .out = &my->q[1], .takes = CORO_MS(1), .add = 100);
+    coro_spawn(&my->g, stage, .in = &my->q[1], .out = &my->q[2], .takes = CORO_MS(10), .add = 20);
+    coro_spawn(&my->g, stage, .in = &my->q[2], .out = &my->q[3], .takes = CORO_MS(2), .add = 3000);
+    for (;;) {
+        CORO_TRY(my->got, coro_queue_get(co, &my->q[3], &my->i));
+        if (!my->got)
+            break;
+        printf("%3d ms: %d\n", (int)((coro_now(co) - my->began) / CORO_MS(1)), my->i);
+    }
+CORO_FINALLY:
+    CORO_CLOSE(&my->g);
+    CORO_END(0);
+}
+
+int main(void)
+{
+    return coro_run_with(&(coro_options){.clock = CORO_VIRTUAL}, app) < 0;
+}
+
+/* Output:
+ *    13 ms: 3120
+ *    23 ms: 3121
+ *    33 ms: 3122
+ *    43 ms: 3123
+ *    53 ms: 3124
+ */
