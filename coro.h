@@ -122,7 +122,8 @@
  *   coro_irq_wait              yes       yes     yes       c
  *   coro_dump coro_stats coro_verify      no     no   no   t
  *   coro_suspend coro_done coro_refuse coro_complete coro_word  no  -  -  t
- *   coro_alarm coro_move coro_note_add coro_note_drop coro_report    no   no   no   t
+ *   coro_alarm coro_move coro_waits_since         no     no   no   t
+ *   coro_note_add coro_note_drop coro_report      no     no   no   t
  *   coro_waitq_next coro_waitq_before coro_waitq_last                no   no   no   t
  *   coro_is_local coro_local coro_loop_recent     no     no   no   t
  *   CORO_S CORO_MS CORO_US coro_time_before coro_time_after coro_time_since   -  -  -  t
@@ -324,6 +325,7 @@
 
 #define CORO__MUST_USE __attribute__((warn_unused_result))
 #define CORO__UNUSED __attribute__((unused))
+#define CORO__NOINLINE __attribute__((noinline))
 #define CORO__COLD __attribute__((cold, noinline))
 #define CORO__FAST CORO__DEFAULT(__attribute__((always_inline)), )
 #define CORO__SLOW __attribute__((noinline))
@@ -470,7 +472,7 @@ struct coro_timer {
 struct coro_core {
     coro_timer timer; /* a scope's deadline; a task's sleep, or the limit of coro_within */
     coro_core *outer; /* where cancellation comes from: the next scope out; a task's: its group */
-    coro_core *inner; /* a scope's: the next in, or from the last the first; a task's: the last */
+    coro_core *inner; /* a scope's: the next in; a task's: the last one, or itself */
     uint8_t kind;     /* CORO__TASK, CORO__SCOPE ... */
     uint8_t spent;    /* a task's: 128, less the awaits that may be done at once; CORO__GAVE_TURN */
     uint16_t flags;   /* CORO__REQUESTED ... */
@@ -481,14 +483,14 @@ struct coro_core {
  * the frame. */
 struct coro_task {
     union {
-        coro_link sibling;                    /* in its group's children; done: next completed */
+        coro_task *joiner;                    /* a note, or the first of the ring of joiners */
         char CORO_TASK_or_coro_task_expected; /* so that functions take both */
     };
-    coro_task *joiner;         /* a note, or the first of the ring of those who join */
     coro_link wait;            /* in a wait queue; or in the run queue (next) */
+    coro_loop *loop;           /* whose task this is */
+    coro_link sibling;         /* in its group's children; done: next completed */
     const coro_waitq *waiting; /* what it waits in; null: it is ready, or runs, or has ended */
     coro_core core;            /* .outer is the group */
-    coro_loop *loop;           /* whose task this is */
     coro_frame *leaf;          /* the innermost frame: the one to resume */
     intptr_t result;           /* of the await; while it waits: the operation's own word */
 };
@@ -528,25 +530,26 @@ typedef struct coro_failure {
 
 /* A task group. */
 struct coro_group {
-    coro_scope scope;           /* must be first: a group is a scope, with deadline and all */
-    coro_loop *loop;            /* where the children run */
-    coro_task *children;        /* alive, in start order: a ring */
+    coro_scope scope;   /* must be first: a group is a scope, with deadline and all */
+    coro_link children; /* alive, in start order */
+    coro_count limit;   /* of children alive, for coro_group_wait_room; 0: none */
+    int winner;         /* CORO_RACE: the index of the child that won; -1: none */
+    coro_loop *loop;    /* where the children run */
+    intptr_t won;       /* CORO_RACE: the winner's result */
+    coro_group *granting; /* the next group with room granted; the last one: null */
+    /* from here on cleared by an open: */
     coro_task *done, *done_out; /* ended, not told by coro_group_next: see coro__done_push */
     coro_waitq room;            /* waiting in coro_group_wait_room */
     coro_waitq next;            /* waiting in coro_group_next */
-    intptr_t won;               /* CORO_RACE: the winner's result */
-    coro_group *granting;       /* the next group with room granted; the last one: null */
     coro_count alive, started;  /* children */
     coro_count granted;         /* room given to waiters who have not had their step yet */
-    uint32_t granted_until;     /* where in the run queue the last of them is */
+    coro_count granted_until;   /* where in the run queue the last of them is */
     coro_count failed;          /* children, and the body, that ended with their own error */
     coro_count cancelled;       /* children with -ECANCELED because they were cancelled */
     int first;                  /* the first error in time; 0: none */
-    bool body_failed;           /* closed with an error that was not the group's doing */
-    bool cut;                   /* a child was cut short by the group's cancellation */
-    bool attention;             /* a child's end may interest somebody: a race, waiters */
-    int winner;                 /* CORO_RACE: the index of the child that won; -1: none */
-    coro_count limit;           /* of children alive, for coro_group_wait_room; 0: none */
+    bool closing;               /* the opener waits for the children */
+    uint8_t happened;           /* CORO__CUT, CORO__BODY_FAILED */
+    bool attention;             /* starts and ends may interest somebody: a race, waiters, a hook */
     uint8_t mode;               /* coro_mode */
 #if CORO_GROUP_ERRORS
     coro_failure errors[CORO_GROUP_ERRORS]; /* the first few failures, in time; see failed */
@@ -657,19 +660,19 @@ typedef struct coro_loop_stats {
 struct coro_loop {
     coro_group root;      /* the tasks that nobody opened a group for */
     coro_task *main;      /* of coro_run: when it ends, so does the rest */
+    coro_count head, tail; /* of the run queue: tasks taken from it and put into it so far */
+    coro_count end;        /* the round's: no step when the head is there */
 #if CORO_READY_RING
     coro_task **ready;    /* the run queue: a ring */
     uint32_t mask;        /* its size - 1 */
-    uint32_t head, tail;  /* free-running */
     coro_task *small[16]; /* the first ring */
 #else
-    coro_task *head, *tail; /* the run queue: linked by task.wait.next */
-    coro_count count;       /* in it */
+    coro_task *first, *last; /* the run queue: linked by task.wait.next */
 #endif /* CORO_READY_RING */
     coro_count alive;      /* tasks; the ring has room for all of them */
     uint8_t unspent;       /* 128 - options.budget: what task.core.spent begins with */
     bool look;             /* a budget was spent: look at the outside before the next step */
-    uint8_t extra;         /* CORO__CUT: end this round; CORO__FETCH: the ring is large */
+    bool fetch;            /* the ring is large: what will run is to be prefetched */
     bool watched;          /* slow_step or on_event is set */
     bool special;          /* watched, or in random order */
     bool running;          /* in coro_loop_run or _step */
@@ -714,7 +717,7 @@ struct coro_loop {
 #if CORO_HOSTED
     int pipe[2]; /* ends a sleep from outside; 0, 0: not made yet */
 #endif /* CORO_HOSTED */
-    uintptr_t stack;      /* of coro_loop_run: locals of coroutines are just below */
+    uintptr_t stack;      /* of coro_loop_run: coroutines' locals are just below; 0: none */
     coro_options options; /* with defaults in place */
 };
 
@@ -1151,6 +1154,7 @@ enum {
     CORO__ARMED = 16,      /* the timer is running */
     CORO__OPEN = 32,       /* a scope in a chain; a task that is alive */
     CORO__DEADLINE = 64,   /* a scope's: timer.when is one */
+    CORO__NOTED = 64,      /* a task's: its end interests somebody */
     CORO__CAUGHT = 128,    /* a closed scope's: it ended a cancellation */
     CORO__WAS = 256,       /* a closed scope's: it had been cancelled */
     CORO__CANCELLED = 512, /* a task's: its innermost scope is EFFECTIVE; what operations test */
@@ -1160,13 +1164,14 @@ enum {
     CORO__IGNORING = 8192, /* a task's: timer.when counts refused awaits in a row */
     CORO__FAILED = 16384   /* an ended task's */
 };
-#define CORO__CLOSING 0x8000u /* a group's: its opener waits for the children; no int of 16 bits */
+enum { /* what has happened to a group */
+    CORO__CUT = 1,        /* a child was cut short by its cancellation */
+    CORO__BODY_FAILED = 2 /* closed with an error that was not its doing */
+};
 enum {
-    CORO__TO_CANCELLED = CORO__CANCELLED / CORO__EFFECTIVE,
     CORO__TO_WAS = CORO__WAS / CORO__REQUESTED,
     CORO__GAVE_TURN = 254 /* spent: queued by coro_sleep(co, 0), which has no effect to lose */
 };
-enum { CORO__CUT = 1, CORO__FETCH = 2 }; /* loop.extra */
 enum { CORO__GEN_CLOSED, CORO__GEN_FRESH, CORO__GEN_YIELDED, CORO__GEN_RUNNING, CORO__GEN_CLOSING };
 
 /* ================================================================================================
@@ -1409,8 +1414,9 @@ CORO_API void *coro_context_get(const coro_task *co, const void *key);
 /* coro_run -- make a loop, run one coroutine to its end, tear down: rc = coro_run(app, .port = 80);
  *
  * Returns:    its result
- * Errors:     -EDEADLK: nothing could ever have woken the tasks (who waits for what was reported);
- *             -ENOMEM; -ENOSYS: bare metal and no driver.
+ * Errors:     -EDEADLK: nothing could ever have woken the tasks. Who waits for what was reported;
+ *             those who did not end even when cancelled are gone: zero what they used, apart from
+ *             their frames, before it is used again. -ENOMEM; -ENOSYS: bare metal and no driver.
  */
 #define coro_run(...) CORO__RUN(NULL, __VA_ARGS__, )
 
@@ -1572,11 +1578,13 @@ CORO_API void coro_alarm(coro_task *task, coro_time t);
 /* coro_move -- a task that waits in a queue goes on waiting, at the end of another. */
 CORO_API void coro_move(coro_task *task, coro_waitq *queue, const coro_ops *ops, intptr_t word);
 
-/* coro_note_add -- have note->ended(note, task) called when the task ends, before its joiners. */
+/* coro_note_add -- have note->ended(note, task) called when the task ends, before its joiners; the
+ * last one added is the first one told. */
 static inline void coro_note_add(coro_task *task, coro_note *note)
 {
     note->next = task->joiner;
     task->joiner = coro__of_note(note);
+    task->core.flags |= CORO__NOTED;
 }
 
 /* coro_note_drop -- take it back. */
@@ -1619,7 +1627,9 @@ CORO__SLOW_API intptr_t coro__spent(coro_task *co, intptr_t result)
 CORO__MUST_USE static inline coro_op coro_done(coro_task *co, intptr_t result)
 {
     result = coro__no_special(result);
-    return coro__op(CORO__UNLIKELY((int8_t)++co->core.spent < 0) ? coro__spent(co, result) : result);
+    if (CORO__UNLIKELY((int8_t)++co->core.spent < 0))
+        result = coro__spent(co, result);
+    return coro__op(result);
 }
 
 /* coro_refuse -- the task is cancelled: nothing was done. Return its value. */
@@ -1659,11 +1669,12 @@ static inline coro_task *coro_waitq_before(const coro_waitq *queue, const coro_t
 }
 
 /* Between the loop's frame and the present one. Less than a guard page further down, for the case
- * that this is inlined into the coroutine: what lies below the stack is somebody else's. */
+ * that this is inlined into the coroutine: what lies below the stack is somebody else's. Most of
+ * what is not on the stack lies below it, so that test comes first. */
 static inline bool coro__on_stack(const coro_loop *loop, const void *p)
 {
     uintptr_t low = (uintptr_t)__builtin_frame_address(0) - (CORO_HOSTED ? 4096 : 64);
-    return (uintptr_t)p - low < loop->stack - low;
+    return (uintptr_t)p >= low && (uintptr_t)p < loop->stack;
 }
 
 /* coro_is_local -- is p the address of a local variable of the coroutine that runs now? Then return
@@ -1703,7 +1714,7 @@ CORO_API void coro__scope_open(coro_task *, coro_frame *, coro_scope *, int kind
 CORO_API coro_time coro__from_now(coro_task *, coro_time d);
 CORO_API void coro__deadline_open(coro_task *, coro_frame *, coro_scope *, coro_time, int line);
 CORO_API void coro__shield_open(coro_task *, coro_frame *, coro_scope *, coro_time d, int line);
-CORO_API void coro__leave(coro_task *, coro_frame *);
+CORO__COLD_API void coro__leave(coro_task *, coro_frame *);
 CORO_API void coro__group_open(coro_task *, coro_frame *, coro_group *, coro_mode, int line);
 CORO_API void coro__context_set(coro_task *, coro_frame *, coro_context *, const void *key,
                                 void *value, int line);
@@ -1787,8 +1798,8 @@ static inline ptrdiff_t coro__label_of(const coro_frame *frame)
 
 static inline bool coro__has_open(const coro_task *co, const coro_frame *frame)
 {
-    const coro_scope *s = (const coro_scope *)(const void *)co->core.inner;
-    return s && s->frame == frame;
+    const coro_core *core = co->core.inner;
+    return core != &co->core && ((const coro_scope *)(const void *)core)->frame == frame;
 }
 
 /* What outlives the step must not be a local variable of it. */
@@ -1803,7 +1814,7 @@ static inline void coro__no_local(const coro_task *co, const coro_frame *frame, 
 CORO__MUST_USE static inline coro_op coro__close(coro_task *co, coro_frame *frame,
                                                  coro_group *group)
 {
-    if (co->core.inner != &group->scope.core && coro__has_open(co, frame))
+    if (CORO__UNLIKELY(co->core.inner != &group->scope.core))
         coro__leave(co, frame);
     return coro_group_close(co, group, frame->err);
 }
@@ -2049,12 +2060,15 @@ CORO__COLD_PRIVATE int coro__warn(const coro_task *co, const char *text, int err
 
 /* --- lists and time ------------------------------------------------------------------------ */
 
+/* volatile: else gcc merges the stores to a vector, which the next loads would wait for. */
 static inline void coro__list_init(coro_link *list)
 {
-    list->next = list->prev = list;
+    coro_link *volatile *next = &list->next;
+    *next = list;
+    list->prev = list;
 }
 
-/* In this order gcc does not merge the stores to a vector, which the next loads would wait for. */
+/* In this order gcc does not merge the stores either. */
 static inline void coro__insert_before(coro_link *at, coro_link *n)
 {
     coro_link *prev = at->prev;
@@ -2170,7 +2184,7 @@ static inline void coro__timer_arm(coro_loop *loop, coro_core *core, coro_time w
     core->timer.when = when;
     core->flags |= CORO__ARMED;
     if (!loop->timers++)
-        loop->extra |= CORO__CUT; /* the round did not reckon with timers */
+        loop->end = loop->head; /* the round did not reckon with timers */
     coro__timer_place(loop, &core->timer);
 }
 
@@ -2248,8 +2262,9 @@ static inline void coro__sort_into(coro_link *sorted, coro_link *list)
         for (at = sorted->prev; at != sorted && coro_time_before(when, coro__timer_of(at)->when);)
             at = at->prev;
         coro__insert_before(at->next, n);
-        /* a task that will soon run, and end: its first line and its last */
-        CORO__PREFETCH((void *)((uintptr_t)n - offsetof(coro_task, core)));
+        /* a task that will soon run, and end: the first line of what that needs, and the last */
+        CORO__PREFETCH((void *)((uintptr_t)n - offsetof(coro_task, core) +
+                                offsetof(coro_task, sibling)));
         CORO__PREFETCH((void *)((uintptr_t)n + sizeof(coro_core) + sizeof(coro_frame)));
     }
     coro__list_init(list);
@@ -2394,25 +2409,9 @@ static inline void coro__ready(coro_loop *loop, coro_task *task)
     loop->ready[loop->tail++ & loop->mask] = task;
 }
 
-static inline coro_task *coro__next_ready(coro_loop *loop)
+static inline coro_task *coro__ready_at(const coro_loop *loop, coro_count place)
 {
-    return loop->ready[loop->head++ & loop->mask];
-}
-
-static inline coro_count coro__ready_count(const coro_loop *loop)
-{
-    return loop->tail - loop->head;
-}
-
-/* A place in the queue: its present end; has it been reached? */
-static inline uint32_t coro__ready_end(const coro_loop *loop)
-{
-    return loop->tail;
-}
-
-static inline bool coro__ready_past(const coro_loop *loop, uint32_t place)
-{
-    return (int32_t)(loop->head - place) >= 0;
+    return loop->ready[place & loop->mask];
 }
 
 CORO__COLD_PRIVATE bool coro__grow(coro_loop *loop)
@@ -2429,14 +2428,18 @@ CORO__COLD_PRIVATE bool coro__grow(coro_loop *loop)
         coro_loop_free(loop, loop->ready, (loop->mask + 1) * sizeof *bigger);
     loop->ready = bigger;
     loop->mask = size - 1;
-    if (size > 1024)
-        loop->extra |= CORO__FETCH; /* fewer fit into the cache */
+    loop->fetch = size > 1024; /* fewer fit into the cache */
     return true;
+}
+
+static inline bool coro__has_place(const coro_loop *loop)
+{
+    return loop->alive <= loop->mask;
 }
 
 static inline bool coro__reserve(coro_loop *loop)
 {
-    if (CORO__UNLIKELY(loop->alive > loop->mask) && !coro__grow(loop))
+    if (CORO__UNLIKELY(!coro__has_place(loop)) && !coro__grow(loop))
         return false;
     loop->alive++;
     return true;
@@ -2455,38 +2458,25 @@ CORO__COLD_PRIVATE void coro__shuffle(coro_loop *loop, uint32_t n)
 #else
 static inline void coro__ready(coro_loop *loop, coro_task *task)
 {
-    task->wait.next = NULL;
-    if (loop->count++)
-        loop->tail->wait.next = &task->wait;
+    if (loop->tail++ != loop->head)
+        loop->last->wait.next = &task->wait;
     else
-        loop->head = task;
-    loop->tail = task;
+        loop->first = task;
+    loop->last = task;
 }
 
-static inline coro_task *coro__next_ready(coro_loop *loop)
+static inline coro_task *coro__ready_at(coro_loop *loop, coro_count head)
 {
-    coro_task *task = loop->head;
-    if (--loop->count)
-        loop->head = coro__of_link(task->wait.next);
+    coro_task *task = loop->first;
+    if ((coro_count)(head + 1) != loop->tail)
+        loop->first = coro__of_link(task->wait.next);
     return task;
 }
 
-static inline coro_count coro__ready_count(const coro_loop *loop)
-{
-    return loop->count;
-}
-
-/* Places in a list are not known: only its end. */
-static inline uint32_t coro__ready_end(const coro_loop *loop)
+static inline bool coro__has_place(const coro_loop *loop)
 {
     (void)loop;
-    return 0;
-}
-
-static inline bool coro__ready_past(const coro_loop *loop, uint32_t place)
-{
-    (void)place;
-    return !loop->count;
+    return true;
 }
 
 static inline bool coro__reserve(coro_loop *loop)
@@ -2495,6 +2485,11 @@ static inline bool coro__reserve(coro_loop *loop)
     return true;
 }
 #endif /* CORO_READY_RING */
+
+static inline coro_count coro__ready_count(const coro_loop *loop)
+{
+    return (coro_count)(loop->tail - loop->head);
+}
 
 /* --- memory ------------------------------------------------------------------------------------
  * Sizes are rounded up to grains. A freed piece goes to the list of its size; new ones are cut from
@@ -2505,6 +2500,17 @@ typedef struct coro__piece {
     struct coro__piece *next;
     size_t size;
 } coro__piece;
+
+/* The list for pieces of a size, if there is one. */
+static inline size_t coro__class(size_t size)
+{
+    return (size - 1) / CORO_GRAIN;
+}
+
+static inline bool coro__has_list(size_t c)
+{
+    return c + 1 <= CORO_CLASSES; /* no `c < 0`, of which gcc would warn */
+}
 
 static inline size_t coro__round(size_t size)
 {
@@ -2573,40 +2579,46 @@ CORO__COLD_PRIVATE void *coro__large(coro_loop *loop, size_t size)
     return coro__cut(loop, size);
 }
 
+/* A piece of a class; null: a new slab must be made for it. */
+static inline void *coro__pop_free(coro_loop *loop, size_t c)
+{
+    coro__piece *piece = (coro__piece *)loop->free[c];
+    size_t size = (c + 1) * CORO_GRAIN;
+    if (piece)
+        loop->free[c] = piece->next;
+    else if ((size_t)(loop->slab_end - loop->slab) >= size)
+        piece = (coro__piece *)coro__cut(loop, size);
+    return piece;
+}
+
 CORO_API void *coro_loop_alloc(coro_loop *loop, size_t size)
 {
-#if CORO_CLASSES
-    size_t rounded = coro__round(size), c = rounded / CORO_GRAIN - 1;
-    coro__piece *piece;
-    if (c >= CORO_CLASSES)
-        return coro__large(loop, rounded);
-    piece = (coro__piece *)loop->free[c];
-    if (!piece)
-        return coro__cut(loop, rounded);
-    loop->free[c] = piece->next;
-    return piece;
-#else
-    return coro__large(loop, coro__round(size));
-#endif /* CORO_CLASSES */
+    size_t c = coro__class(size);
+    void *memory;
+    if (!coro__has_list(c))
+        return coro__large(loop, coro__round(size));
+    memory = coro__pop_free(loop, c);
+    return memory ? memory : coro__cut_new(loop, coro__round(size));
+}
+
+static inline void coro__push_free(coro_loop *loop, void *memory, size_t c)
+{
+    coro__piece *piece = (coro__piece *)memory;
+    piece->next = (coro__piece *)loop->free[c];
+    loop->free[c] = piece;
 }
 
 CORO_API void coro_loop_free(coro_loop *loop, void *memory, size_t size)
 {
-    size_t rounded = coro__round(size), c = rounded / CORO_GRAIN - 1;
-    coro__piece *piece = (coro__piece *)memory;
-#if CORO_CLASSES
-    if (c >= CORO_CLASSES)
-#endif /* CORO_CLASSES */
-    {
-        if (!loop->arena) {
-            coro__give(loop, memory, rounded);
-            return;
-        }
-        c = CORO_CLASSES;
-        piece->size = rounded;
+    size_t c = coro__class(size);
+    if (coro__has_list(c)) {
+        coro__push_free(loop, memory, c);
+    } else if (loop->arena) {
+        ((coro__piece *)memory)->size = coro__round(size);
+        coro__push_free(loop, memory, CORO_CLASSES);
+    } else {
+        coro__give(loop, memory, coro__round(size));
     }
-    piece->next = (coro__piece *)loop->free[c];
-    loop->free[c] = piece;
 }
 
 /* --- what the loop has to say -------------------------------------------------------------- */
@@ -2815,7 +2827,7 @@ CORO_API coro_op coro_sleep_until(coro_task *co, coro_time t)
 
 CORO_API void coro_alarm(coro_task *task, coro_time t)
 {
-    if (t == CORO_FOREVER)
+    if (t == CORO_FOREVER || !task->waiting)
         return;
     if (task->core.flags & CORO__ARMED) {
         if (!coro_time_before(t, task->core.timer.when))
@@ -2853,11 +2865,6 @@ CORO_API coro_time coro_now(coro_task *co)
  * in), back through `outer` and the sibling ring, and pruned where nothing changes: no recursion,
  * no memory, and every edge once.
  */
-static inline coro_core *coro__innermost(const coro_task *task)
-{
-    return task->core.inner ? task->core.inner : (coro_core *)(uintptr_t)&task->core;
-}
-
 /* Is cancellation coming in from further out? */
 static inline bool coro__from_outside(const coro_core *core)
 {
@@ -2876,7 +2883,7 @@ static inline bool coro__update(coro_core *core)
 /* Copy the innermost scope's state to the task; if it is cancelled, end what it waits for. */
 static inline void coro__touch(coro_task *task)
 {
-    bool cancelled = (coro__innermost(task)->flags & CORO__EFFECTIVE) != 0;
+    bool cancelled = (task->core.inner->flags & CORO__EFFECTIVE) != 0;
     if (cancelled == coro_cancelled(task))
         return;
     task->core.flags ^= CORO__CANCELLED;
@@ -2891,33 +2898,41 @@ static inline void coro__touch(coro_task *task)
         task->result = -ECANCELED; /* of coro_sleep(co, 0), which has done nothing yet */
 }
 
-/* The next core inside this one in its task's chain; null: this is the innermost. */
-static inline coro_core *coro__inward(coro_core *core)
-{
-    coro_task *task;
-    if (core->kind == CORO__TASK)
-        return core->inner ? core->inner->inner : NULL;
-    task = ((coro_scope *)(void *)core)->task;
-    return !task || task->core.inner == core ? NULL : core->inner;
-}
-
 /* The task in whose chain a core is; null: the root group. */
 static inline coro_task *coro__owner(coro_core *core)
 {
     return core->kind == CORO__TASK ? coro__task_of(core) : ((coro_scope *)(void *)core)->task;
 }
 
+/* The next core inside this one in its task's chain; null: this is the innermost. */
+static inline coro_core *coro__inward(coro_core *core)
+{
+    coro_core *first = core->inner;
+    coro_task *task = coro__owner(core);
+    if (!task || task->core.inner == core)
+        return NULL;
+    while (core->kind == CORO__TASK && first->outer != core)
+        first = first->outer;
+    return first;
+}
+
+static inline coro_task *coro__of_sibling(coro_link *sibling)
+{
+    return (coro_task *)(void *)((char *)sibling - offsetof(coro_task, sibling));
+}
+
 static inline coro_task *coro__next_sibling(const coro_task *task)
 {
-    coro_group *group = coro__group_of(task);
-    coro_task *next = (coro_task *)(void *)task->sibling.next; /* sibling is the first member */
-    return next == group->children ? NULL : next;
+    coro_link *next = task->sibling.next;
+    return next == &coro__group_of(task)->children ? NULL : coro__of_sibling(next);
 }
 
 static inline coro_core *coro__first_child(coro_core *core)
 {
-    coro_group *group = (coro_group *)(void *)core;
-    return core->kind == CORO__GROUP && group->children ? &group->children->core : NULL;
+    coro_link *children = &((coro_group *)(void *)core)->children;
+    return core->kind == CORO__GROUP && children->next != children
+               ? &coro__of_sibling(children->next)->core
+               : NULL;
 }
 
 /* The next core in preorder of the tree of groups and tasks; *depth follows. Null: that was all. */
@@ -3029,27 +3044,13 @@ CORO_API int coro_group_cancel(coro_group *group)
  * A task's open scopes, groups, running generators and context values are one chain:
  *
  *     task <--outer-- outermost <--outer-- ... <--outer-- innermost        task.inner -> innermost
- *                     outermost --inner--> ... --inner--> innermost --inner--> outermost
+ *                     outermost --inner--> ... --inner--> innermost        none: -> the task's core
  */
 static inline void coro__chain_push(coro_task *co, coro_core *core)
 {
-    coro_core *top = co->core.inner;
-    core->outer = top ? top : &co->core;
-    core->inner = top ? top->inner : core;
-    if (top)
-        top->inner = core;
+    core->outer = co->core.inner;
+    co->core.inner->inner = core;
     co->core.inner = core;
-}
-
-static inline void coro__chain_pop(coro_task *co, const coro_core *core)
-{
-    coro_core *outer = core->outer;
-    if (outer == &co->core) {
-        co->core.inner = NULL;
-    } else {
-        co->core.inner = outer;
-        outer->inner = core->inner;
-    }
 }
 
 /* Take out one that is not the innermost. */
@@ -3058,8 +3059,6 @@ CORO__COLD_PRIVATE void coro__chain_unlink(coro_task *co, coro_core *core)
     core->inner->outer = core->outer;
     if (core->outer != &co->core)
         core->outer->inner = core->inner;
-    else
-        co->core.inner->inner = core->inner;
     coro__refresh(core->inner);
 }
 
@@ -3069,7 +3068,7 @@ static inline void coro__chain_remove(coro_task *co, coro_core *core)
         coro__chain_unlink(co, core);
         return;
     }
-    coro__chain_pop(co, core);
+    co->core.inner = core->outer;
     coro__touch(co);
 }
 
@@ -3078,22 +3077,24 @@ static inline void coro__scope_enter(coro_task *co, coro_frame *frame, coro_scop
 {
     coro_core *core = &scope->core;
     coro__no_local(co, frame, scope, line);
-    if (CORO__UNLIKELY(core->flags & CORO__OPEN))
-        coro__trap(frame->info, (unsigned)line,
-                   CORO__T("this scope or group is open already: close it first"));
-    core->flags = (uint16_t)(CORO__OPEN | (co->core.flags & CORO__CANCELLED) / CORO__TO_CANCELLED);
     core->kind = (uint8_t)kind;
+    core->spent = 0; /* not used: one store for all */
+    core->flags = CORO__OPEN;
     core->index = (coro_count)line;
     scope->frame = frame;
     scope->task = co;
     coro__chain_push(co, core);
 }
 
-/* What was asked for before the scope was opened: cancelled, a shield, a deadline in timer.when. */
-#define CORO__PRESETS (CORO__REQUESTED | CORO__SHIELD | CORO__DEADLINE)
+/* What was asked for before the scope was opened: cancelled, a shield, a deadline in timer.when; or
+ * it is open, which is a mistake. */
+#define CORO__PRESETS (CORO__REQUESTED | CORO__SHIELD | CORO__DEADLINE | CORO__OPEN)
 
 CORO__COLD_PRIVATE void coro__scope_preset(coro_task *co, coro_core *core, uint16_t preset)
 {
+    if (preset & CORO__OPEN)
+        coro__trap(((coro_scope *)(void *)core)->frame->info, (unsigned)core->index,
+                   CORO__T("this scope or group is open already: close it first"));
     core->flags |= preset;
     if (preset & CORO__DEADLINE) {
         if (!coro_time_before(coro__read_clock(co->loop), core->timer.when))
@@ -3110,7 +3111,7 @@ CORO_API void coro__scope_open(coro_task *co, coro_frame *frame, coro_scope *sco
 {
     uint16_t preset = scope->core.flags & CORO__PRESETS;
     coro__scope_enter(co, frame, scope, kind, line);
-    if (CORO__UNLIKELY(preset))
+    if (CORO__UNLIKELY(preset || coro_cancelled(co)))
         coro__scope_preset(co, &scope->core, preset);
 }
 
@@ -3126,7 +3127,8 @@ CORO_API void coro__deadline_open(coro_task *co, coro_frame *frame, coro_scope *
     uint16_t preset = (scope->core.flags & CORO__PRESETS) | CORO__DEADLINE;
     coro__scope_enter(co, frame, scope, CORO__SCOPE, line);
     scope->core.timer.when = when;
-    if (preset == CORO__DEADLINE && coro_time_before(co->loop->now, when) && when != CORO_FOREVER) {
+    if (preset == CORO__DEADLINE && !coro_cancelled(co) && when != CORO_FOREVER &&
+        coro_time_before(co->loop->now, when)) {
         scope->core.flags |= CORO__DEADLINE;
         coro__timer_arm(co->loop, &scope->core, when);
     } else {
@@ -3151,9 +3153,8 @@ static inline bool coro__scope_pop(coro_task *co, coro_scope *scope)
         return false;
     if (flags & CORO__ARMED)
         coro__timer_disarm(co->loop, core);
-    coro__chain_pop(co, core);
+    co->core.inner = core->outer;
     core->flags = 0;
-    scope->frame = NULL;
     return true;
 }
 
@@ -3167,7 +3168,6 @@ static inline void coro__scope_remove(coro_task *co, coro_scope *scope, bool cau
     coro__chain_remove(co, core);
     core->flags = (uint16_t)((flags & CORO__EXPIRED) | (flags & CORO__REQUESTED) * CORO__TO_WAS |
                              (caught ? CORO__CAUGHT : 0));
-    scope->frame = NULL;
 }
 
 /* Close a scope that is in co's chain. The outermost cancelled scope is the one that catches. */
@@ -3186,8 +3186,8 @@ static inline intptr_t coro__scope_verdict(coro_task *co, coro_scope *scope, int
 static inline bool coro__is_innermost(const coro_task *co, const coro_core *core)
 {
     const coro_core *c = co->core.inner;
-    while (c && c != core && c->kind == CORO__CONTEXT)
-        c = c->outer == &co->core ? NULL : c->outer;
+    while (c != core && c->kind == CORO__CONTEXT)
+        c = c->outer;
     return c == core;
 }
 
@@ -3258,7 +3258,7 @@ CORO_API coro_time coro_deadline(const coro_task *co)
     coro_time first = CORO_FOREVER;
     if (coro_cancelled(co))
         return CORO_TIME_BITS == 64 ? -CORO_FOREVER : co->loop->now;
-    for (const coro_core *core = coro__innermost(co); core; core = core->outer) {
+    for (const coro_core *core = co->core.inner; core; core = core->outer) {
         if (core->kind != CORO__TASK && (core->flags & CORO__DEADLINE) &&
             coro_time_before(core->timer.when, first))
             first = core->timer.when;
@@ -3281,7 +3281,7 @@ CORO_API void coro__context_set(coro_task *co, coro_frame *frame, coro_context *
 
 CORO_API void *coro_context_get(const coro_task *co, const void *key)
 {
-    for (const coro_core *core = coro__innermost(co); core; core = core->outer)
+    for (const coro_core *core = co->core.inner; core; core = core->outer)
         if (core->kind == CORO__CONTEXT && ((const coro_context *)(const void *)core)->key == key)
             return ((const coro_context *)(const void *)core)->value;
     return NULL;
@@ -3309,9 +3309,7 @@ CORO_API void coro__gen_open(coro_gen *gen, coro_frame *frame, const char *file,
 
 static inline void coro__gen_remove(coro_task *co, coro_gen *gen, int state)
 {
-    coro_frame *frame = gen->scope.frame;
     coro__scope_remove(co, &gen->scope, false);
-    gen->scope.frame = frame;
     gen->state = (uint8_t)state;
 }
 
@@ -3347,7 +3345,7 @@ CORO_API coro_ret coro__gen_run(coro_task *co, coro_frame *from, coro_gen *gen, 
 CORO_API int coro__yield(coro_task *co, coro_frame *frame)
 {
     coro_core *core = co->core.inner;
-    for (; core && core != &co->core; core = core->outer) {
+    for (; core != &co->core; core = core->outer) {
         if (core->kind != CORO__GENERATOR || ((coro_scope *)(void *)core)->frame != frame)
             continue;
         if (core != co->core.inner)
@@ -3365,10 +3363,10 @@ CORO_API int coro__yield(coro_task *co, coro_frame *frame)
 /* --- leaving a frame ----------------------------------------------------------------------- */
 
 /* On the way to FINALLY: close the frame's scopes, down to its innermost open group. */
-CORO_API void coro__leave(coro_task *co, coro_frame *frame)
+CORO__COLD_API void coro__leave(coro_task *co, coro_frame *frame)
 {
     coro_core *core = co->core.inner;
-    while (core && core != &co->core && ((coro_scope *)(void *)core)->frame == frame) {
+    while (core != &co->core && ((coro_scope *)(void *)core)->frame == frame) {
         coro_core *outer = core->outer;
         if (core->kind == CORO__GROUP || core->kind == CORO__GENERATOR)
             return;
@@ -3381,7 +3379,7 @@ CORO_API void coro__leave(coro_task *co, coro_frame *frame)
 /* Is this a generator's frame that is being closed? Then its -EPIPE is no error of its own. */
 static inline bool coro__is_closing(const coro_task *co, const coro_frame *frame)
 {
-    const coro_core *core = coro__innermost(co);
+    const coro_core *core = co->core.inner;
     return core->kind == CORO__GENERATOR && coro__has_open(co, frame) && frame->err == -EPIPE &&
            ((const coro_gen *)(const void *)core)->state == CORO__GEN_CLOSING;
 }
@@ -3480,6 +3478,7 @@ CORO__COLD_PRIVATE void coro__group_failed(coro_group *group, const coro_info *i
         group->errors[group->failed] = failure;
 #endif /* CORO_GROUP_ERRORS */
     group->failed++;
+    group->attention |= group->mode != CORO_COLLECT; /* it comes to something else */
     if (!group->first)
         group->first = error;
     if (group->mode == CORO_ALL && (group->scope.core.flags & CORO__OPEN))
@@ -3488,21 +3487,18 @@ CORO__COLD_PRIVATE void coro__group_failed(coro_group *group, const coro_info *i
 
 CORO__WAITS(close, CORO__T("group close"), coro__abort_never)
 
+#define CORO__CLEARED (offsetof(coro_group, mode) + 1 - offsetof(coro_group, done))
+
 CORO_API void coro__group_open(coro_task *co, coro_frame *frame, coro_group *group, coro_mode mode,
                                int line)
 {
     coro__scope_open(co, frame, &group->scope, CORO__GROUP, line);
+    __builtin_memset((void *)&group->done, 0, CORO__CLEARED);
     group->loop = co->loop;
-    group->children = group->done = group->done_out = NULL;
-    group->room.head = group->next.head = NULL;
-    group->won = 0;
-    group->alive = group->started = group->granted = 0;
-    group->failed = group->cancelled = 0;
-    group->first = 0;
-    group->body_failed = group->cut = false;
+    coro__list_init(&group->children);
     group->winner = -1;
     group->mode = (uint8_t)mode;
-    group->attention = mode == CORO_RACE;
+    group->attention = mode == CORO_RACE || co->loop->watched;
 }
 
 /* What a group's block comes to, rc being what its body came to. The first that applies:
@@ -3518,11 +3514,11 @@ static inline intptr_t coro__group_verdict(const coro_group *group, intptr_t rc)
     const coro_core *core = &group->scope.core;
     if (group->mode == CORO_RACE && group->winner >= 0)
         return group->won;
-    if (group->body_failed)
+    if (group->happened & CORO__BODY_FAILED)
         return group->mode == CORO_ALL ? group->first : rc;
     if (group->failed && group->mode != CORO_COLLECT)
         return group->first;
-    if ((rc == -ECANCELED || group->cut) && (core->flags & CORO__EFFECTIVE)) {
+    if ((rc == -ECANCELED || (group->happened & CORO__CUT)) && (core->flags & CORO__EFFECTIVE)) {
         if (coro__from_outside(core))
             return -ECANCELED;
         if (core->flags & CORO__EXPIRED)
@@ -3546,7 +3542,8 @@ CORO__COLD_PRIVATE intptr_t coro__group_finish_slow(coro_group *group, intptr_t 
 {
     coro_task *opener = group->scope.task;
     intptr_t v = coro__group_verdict(group, rc);
-    bool caught = (group->scope.core.flags & CORO__REQUESTED) && (rc == -ECANCELED || group->cut) &&
+    bool caught = (group->scope.core.flags & CORO__REQUESTED) &&
+                  (rc == -ECANCELED || (group->happened & CORO__CUT)) &&
                   !coro__from_outside(&group->scope.core);
     while (group->room.head)
         (void)coro_complete(group->room.head, -ESHUTDOWN);
@@ -3557,13 +3554,15 @@ CORO__COLD_PRIVATE intptr_t coro__group_finish_slow(coro_group *group, intptr_t 
 }
 
 /* All children have ended, and the opener waits for that, or is just closing. */
+#define CORO__NOT_QUIET (CORO__REQUESTED | CORO__SHIELD | CORO__EFFECTIVE | CORO__ARMED)
 static inline intptr_t coro__group_finish(coro_group *group, intptr_t rc)
 {
-    bool quiet = rc >= 0 && !group->failed && !(group->scope.core.flags & CORO__EFFECTIVE) &&
-                 !group->attention;
-    return quiet && coro__scope_pop(group->scope.task, &group->scope)
-               ? rc
-               : coro__group_finish_slow(group, rc);
+    coro_scope *scope = &group->scope;
+    if (CORO__UNLIKELY(group->attention || (scope->core.flags & CORO__NOT_QUIET)))
+        return coro__group_finish_slow(group, rc);
+    scope->task->core.inner = scope->core.outer;
+    scope->core.flags = 0;
+    return rc;
 }
 
 /* A body that failed, or the close of a group that is not ours to close. 0: go on. */
@@ -3573,8 +3572,9 @@ CORO__COLD_PRIVATE int coro__group_close_check(coro_task *co, coro_group *group,
     int e = coro__may_close(co, &group->scope);
     if (e)
         return e;
+    group->attention = true; /* its end is not the usual one */
     if (rc < 0 && !(rc == -ECANCELED && (core->flags & CORO__EFFECTIVE))) {
-        group->body_failed = true;
+        group->happened |= CORO__BODY_FAILED;
         coro__group_failed(group, NULL, group->started, (int)rc);
     }
     if (rc < 0)
@@ -3585,18 +3585,19 @@ CORO__COLD_PRIVATE int coro__group_close_check(coro_task *co, coro_group *group,
 CORO_API coro_op coro_group_close(coro_task *co, coro_group *group, intptr_t rc)
 {
     coro_core *core = &group->scope.core;
-    if (!(core->flags & CORO__OPEN)) {
-        core->flags &= CORO__EXPIRED | CORO__WAS | CORO__CAUGHT;
-        return coro__op(rc);
-    }
-    if (CORO__UNLIKELY(rc < 0 || co->core.inner != core)) {
-        int e = coro__group_close_check(co, group, rc);
+    if (CORO__UNLIKELY(rc < 0 || co->core.inner != core)) { /* the innermost scope is open */
+        int e;
+        if (!(core->flags & CORO__OPEN)) {
+            core->flags &= CORO__EXPIRED | CORO__WAS | CORO__CAUGHT;
+            return coro__op(rc);
+        }
+        e = coro__group_close_check(co, group, rc);
         if (e)
             return coro__op(e);
     }
     if (!group->alive)
         return coro__op(coro__group_finish(group, rc));
-    core->flags |= CORO__CLOSING;
+    group->closing = true;
     return coro__suspend_aside(co, coro__waits_close(), rc);
 }
 
@@ -3608,9 +3609,10 @@ static inline bool coro__has_room(const coro_group *group)
 /* Tell waiters that there is room. It is theirs until they have had their step; then, if they have
  * not spawned, anybody's: groups with room granted are in a list that is looked at after each
  * round. */
-static inline void coro__granted(coro_group *group, uint32_t until)
+static inline void coro__granted(coro_group *group, coro_count until)
 {
     group->granted_until = until;
+    group->attention = true; /* a start takes the room */
     if (!group->granted++) {
         group->granting = group->loop->granting;
         group->loop->granting = group;
@@ -3621,7 +3623,7 @@ static inline void coro__grant(coro_group *group)
 {
     while (group->room.head && coro__has_room(group)) {
         (void)coro_complete(group->room.head, 0);
-        coro__granted(group, coro__ready_end(group->loop));
+        coro__granted(group, group->loop->tail);
     }
 }
 
@@ -3637,9 +3639,10 @@ CORO__COLD_PRIVATE void coro__grants_review(coro_loop *loop)
 {
     coro_group *group = loop->granting, *next;
     for (; group; group = next) {
+        coro_count steps = (coro_count)(group->granted_until - loop->head); /* until then */
         next = group->granting;
         if (coro__ready_count(loop) &&
-            (loop->random || !coro__ready_past(loop, group->granted_until)))
+            (loop->random || (coro_count)(steps - 1) <= coro__ready_count(loop)))
             continue;
         coro__grant_ended(loop, group);
         coro__grant(group);
@@ -3656,7 +3659,7 @@ CORO_API coro_op coro_group_wait_room(coro_task *co, coro_group *group)
     if (!group->room.head && coro__has_room(group)) {
         coro_op op = coro_done(co, 0);
         if (op.value) /* the budget makes it wait for its step */
-            coro__granted(group, coro__ready_end(group->loop) + 1);
+            coro__granted(group, group->loop->tail + 1);
         return op;
     }
     group->attention = true;
@@ -3732,7 +3735,7 @@ CORO__COLD_PRIVATE void coro__group_tell(coro_group *group, coro_task *task, boo
     }
     while (!group->alive && group->next.head)
         (void)coro_complete(group->next.head, 0);
-    if (group->alive || !(group->scope.core.flags & CORO__CLOSING))
+    if (group->alive || !group->closing)
         coro__grant(group);
 }
 
@@ -3764,67 +3767,83 @@ CORO__COLD_API int coro__not_spawned(coro_group *group, const coro_info *info)
                               group->scope.core.flags & CORO__OPEN ? -ENOMEM : -ESHUTDOWN);
 }
 
+/* A child was started, and that may interest somebody; or the group is cancelled. */
+CORO__COLD_PRIVATE coro_task *coro__start_special(coro_group *group, coro_task *task,
+                                                  const coro_info *info)
+{
+    if (group->scope.core.flags & CORO__EFFECTIVE)
+        task->core.flags |= CORO__EFFECTIVE | CORO__CANCELLED;
+    if (group->granted == 1)
+        coro__grant_ended(group->loop, group);
+    else if (group->granted)
+        group->granted--;
+    task->leaf->info = info; /* the rest is filled in after this */
+    task->leaf->caller = NULL;
+    coro__event(group->loop, CORO_EVENT_SPAWN, task);
+    return task;
+}
+
 /* Make a task: alive, in its group, at the end of the run queue. Field by field: clearing it all
  * first would cost as much again. */
-static inline void coro__task_init(coro_group *group, coro_task *task, const coro_info *info,
-                                   unsigned flags)
+static inline coro_task *coro__task_init(coro_group *group, coro_task *task, const coro_info *info,
+                                         unsigned flags)
 {
     coro_frame *frame = (coro_frame *)(void *)((char *)task + info->offset);
     coro_loop *loop = group->loop;
-    unsigned cancelled = group->scope.core.flags & CORO__EFFECTIVE;
-    task->sibling.prev = &task->sibling;
     task->joiner = NULL;
     task->waiting = NULL;
     task->core.outer = &group->scope.core;
-    task->core.inner = NULL;
+    task->core.inner = &task->core;
     task->core.kind = CORO__TASK;
     task->core.spent = loop->unspent;
-    task->core.flags = (uint16_t)(flags | CORO__OPEN | cancelled | cancelled * CORO__TO_CANCELLED);
+    task->core.flags = (uint16_t)(flags | CORO__OPEN);
     task->core.index = group->started++;
     task->loop = loop;
     task->leaf = frame;
-    task->result = 0;
+    coro__insert_before(&group->children, &task->sibling);
     coro__ready(loop, task);
-    if (!group->children) {
-        group->children = task;
-        task->sibling.next = &task->sibling;
-    } else {
-        coro__insert_before(&group->children->sibling, &task->sibling);
-    }
     group->alive++;
-    if (CORO__UNLIKELY(group->granted) && !--group->granted) {
-        group->granted = 1;
-        coro__grant_ended(loop, group);
-    }
     loop->spawned++;
-    if (CORO__UNLIKELY(loop->watched)) {
-        frame->info = info; /* the rest is filled in after this */
-        frame->caller = NULL;
-        coro__event(loop, CORO_EVENT_SPAWN, task);
-    }
+    if (CORO__UNLIKELY(group->attention || (group->scope.core.flags & CORO__EFFECTIVE)))
+        return coro__start_special(group, task, info);
+    return task;
+}
+
+/* A task in a new slab, or a large one, or in a larger run queue; or none. */
+CORO__COLD_PRIVATE coro_task *coro__spawn_slow(coro_group *group, const coro_info *info)
+{
+    coro_loop *loop = group->loop;
+    bool large = !coro__has_list(coro__class(info->size));
+    coro_task *task;
+    if (!(group->scope.core.flags & CORO__OPEN))
+        return NULL;
+    task = (coro_task *)coro_loop_alloc(loop, info->size);
+    if (task && coro__reserve(loop))
+        return coro__task_init(group, task, info, CORO__SPAWNED | (large ? CORO__NOTED : 0));
+    if (task)
+        coro_loop_free(loop, task, info->size);
+    return NULL;
 }
 
 CORO_API coro_task *coro__spawn(coro_group *group, const coro_info *info)
 {
+    size_t c = coro__class(info->size);
     coro_loop *loop = group->loop;
     coro_task *task;
-    if (CORO__UNLIKELY(!(group->scope.core.flags & CORO__OPEN)))
-        return NULL;
-    task = (coro_task *)coro_loop_alloc(loop, info->size);
+    if (CORO__UNLIKELY(!coro__has_list(c) || !(group->scope.core.flags & CORO__OPEN) ||
+                       !coro__has_place(loop)))
+        return coro__spawn_slow(group, info);
+    task = (coro_task *)coro__pop_free(loop, c);
     if (CORO__UNLIKELY(!task))
-        return NULL;
-    if (CORO__UNLIKELY(!coro__reserve(loop))) {
-        coro_loop_free(loop, task, info->size);
-        return NULL;
-    }
-    coro__task_init(group, task, info, CORO__SPAWNED);
-    return task;
+        return coro__spawn_slow(group, info);
+    loop->alive++;
+    return coro__task_init(group, task, info, CORO__SPAWNED);
 }
 
 CORO_API int coro__start(coro_group *group, coro_task *task, const coro_info *info)
 {
-    if (task->core.outer == &group->scope.core) { /* it ended here before: that is not told now */
-        coro__forget_done(&group->done, task);
+    if ((group->done || group->done_out) && task->core.outer == &group->scope.core) {
+        coro__forget_done(&group->done, task); /* it ended here before: that is not told now */
         coro__forget_done(&group->done_out, task);
     }
     if (CORO__UNLIKELY(!(group->scope.core.flags & CORO__OPEN) || !coro__reserve(group->loop))) {
@@ -3835,7 +3854,7 @@ CORO_API int coro__start(coro_group *group, coro_task *task, const coro_info *in
         task->result = e;
         return coro__start_failed(group, info, e);
     }
-    coro__task_init(group, task, info, 0);
+    (void)coro__task_init(group, task, info, 0);
     return 0;
 }
 
@@ -3923,6 +3942,7 @@ CORO_API coro_op coro__join(coro_task *co, coro_task *task)
     if (task->loop != co->loop)
         return coro_done(co, -EINVAL);
     coro__ring_append(coro__joiners(task), co);
+    task->core.flags |= CORO__NOTED;
     return coro__suspend_aside(co, coro__waits_join(), (intptr_t)task);
 }
 
@@ -3947,7 +3967,8 @@ CORO__COLD_PRIVATE void coro__task_failed(coro_loop *loop, coro_task *task, cons
     coro_group *group = coro__group_of(task);
     if (task->core.flags & CORO__CANCELLED) {
         group->cancelled++;
-        group->cut |= (group->scope.core.flags & CORO__EFFECTIVE) && !(flags & CORO__REQUESTED);
+        if ((group->scope.core.flags & CORO__EFFECTIVE) && !(flags & CORO__REQUESTED))
+            group->happened |= CORO__CUT;
         return;
     }
     coro__group_failed(group, info, task->core.index, (int)task->result);
@@ -3955,61 +3976,68 @@ CORO__COLD_PRIVATE void coro__task_failed(coro_loop *loop, coro_task *task, cons
         coro__unseen(loop, task, (int)task->result);
 }
 
-static inline void coro__task_gone(coro_loop *loop, coro_group *group, coro_task *task, size_t size,
-                                   uint16_t flags)
+static inline void coro__task_leave(coro_loop *loop, coro_group *group, coro_task *task)
 {
-    if (flags & CORO__SPAWNED)
-        coro_loop_free(loop, task, size);
-    else if (!group->attention)
-        coro__done_push(group, task);
-    if (!group->alive && (group->scope.core.flags & CORO__CLOSING))
-        coro__group_ended(group);
+    loop->alive--;
+    group->alive--;
+    coro__unlink(&task->sibling);
 }
 
-/* The end of a task that failed, or that somebody waits for, or watches. */
-CORO__COLD_PRIVATE void coro__task_end_slow(coro_loop *loop, coro_task *task, const coro_info *info,
-                                            uint16_t flags)
+/* What is left of a task that the user has the memory of. */
+static inline void coro__task_remains(coro_task *task, coro_frame *root, intptr_t v, uint16_t flags)
+{
+    task->core.flags = flags;
+    task->leaf = root;
+    task->result = v;
+}
+
+/* The end of a task that failed, or that somebody waits for, or watches, or that is large. */
+CORO__COLD_PRIVATE void coro__task_end_slow(coro_loop *loop, coro_task *task, coro_frame *root,
+                                            intptr_t v)
 {
     coro_group *group = coro__group_of(task);
-    bool seen;
-    if (task->result < 0)
-        task->core.flags |= task->result == -ECANCELED && (flags & CORO__EFFECTIVE)
-                                ? CORO__CANCELLED
-                                : CORO__FAILED;
+    const coro_info *info = root->info;
+    uint16_t flags = task->core.flags;
+    bool seen = *coro__joiners(task) || task == loop->main;
+    coro__task_leave(loop, group, task);
+    coro__task_remains(task, root, v, flags & CORO__SPAWNED);
+    if (v < 0)
+        task->core.flags |=
+            v == -ECANCELED && (flags & CORO__EFFECTIVE) ? CORO__CANCELLED : CORO__FAILED;
     coro__event(loop, CORO_EVENT_END, task);
-    seen = *coro__joiners(task) || task == loop->main;
-    if (task->joiner)
-        coro__wake_joiners(task);
-    if (task->result < 0)
+    coro__wake_joiners(task);
+    if (v < 0)
         coro__task_failed(loop, task, info, flags, seen);
     if (group->attention)
         coro__group_tell(group, task, !(flags & CORO__SPAWNED));
+    else if (!(flags & CORO__SPAWNED))
+        coro__done_push(group, task);
     if (task == loop->main) /* what is left ends with it */
         (void)coro__request(&loop->root.scope.core, false);
-    coro__task_gone(loop, group, task, info->size, flags);
+    if (flags & CORO__SPAWNED)
+        coro_loop_free(loop, task, info->size);
+    if (!group->alive && group->closing)
+        coro__group_ended(group);
 }
 
 /* The task's outermost frame is done. */
 static void coro__task_end(coro_loop *loop, coro_task *task, coro_frame *root, intptr_t v)
 {
     coro_group *group = coro__group_of(task);
-    coro_link *next = task->sibling.next;
     uint16_t flags = task->core.flags;
-    task->core.flags = flags & CORO__SPAWNED;
-    task->leaf = root;
-    task->result = v;
-    loop->alive--;
-    group->alive--;
-    if (next == &task->sibling)
-        group->children = NULL;
-    else if (group->children == task)
-        group->children = (coro_task *)(void *)next;
-    coro__unlink(&task->sibling);
-    if (CORO__UNLIKELY(v < 0 || task->joiner || group->attention || loop->watched ||
-                       root->info->size > CORO_CLASSES * CORO_GRAIN))
-        coro__task_end_slow(loop, task, root->info, flags);
-    else
-        coro__task_gone(loop, group, task, root->info->size, flags);
+    if (CORO__UNLIKELY(v < 0 || (flags & CORO__NOTED) || group->attention)) {
+        coro__task_end_slow(loop, task, root, v);
+        return;
+    }
+    coro__task_leave(loop, group, task);
+    if (flags & CORO__SPAWNED) {
+        coro__push_free(loop, task, coro__class(root->info->size));
+    } else {
+        coro__task_remains(task, root, v, 0);
+        coro__done_push(group, task);
+    }
+    if (!group->alive && group->closing)
+        coro__group_ended(group);
 }
 
 /* --- interrupts and posts ------------------------------------------------------------------ */
@@ -4241,7 +4269,7 @@ static inline bool coro__step_on(coro_loop *loop, coro_task *task, coro_frame *f
                 coro__ready(loop, task);
             if (v > CORO__TURN) {
                 loop->look = true;
-                loop->extra |= CORO__CUT;
+                loop->end = loop->head;
             }
             return false;
         } else if (v == CORO__LOCAL) {
@@ -4271,64 +4299,53 @@ CORO__COLD_PRIVATE void coro__watched_step(coro_loop *loop, coro_task *task)
         coro__slow_step(loop, info, line, took);
 }
 
-/* Run what is ready, for at most n steps, or until somebody wants to end the round (CORO__CUT); how
- * many were made. The locals save loads: only a step can make the ring grow. */
-static inline coro_count coro__steps(coro_loop *loop, coro_count n)
-{
-#if CORO_READY_RING
 /* What a step touches: the end of the task, and the frame, which follows it. (Not a function: gcc
  * takes one that only prefetches for one that does nothing.) */
-#define CORO__FETCH_TASK(task)                                                                    \
-    CORO__PREFETCH((void *)((uintptr_t)(task) + offsetof(coro_task, core.flags)));                \
-    CORO__PREFETCH((void *)((uintptr_t)(task) + sizeof(coro_task) + sizeof(coro_frame)))
-#define CORO__RELOAD() (mask = loop->mask, ready = loop->ready)
-#define CORO__NEXT_READY() (loop->head = ++made, ready[(made - 1) & mask])
-    uint32_t made = loop->head, end = made + n, mask = loop->mask; /* made: counted from there */
-    coro_task **ready = loop->ready;
-    n = made;
+#if CORO_READY_RING
+#define CORO__FETCH(loop)                                                                         \
+    do {                                                                                          \
+        uintptr_t coro__t = (uintptr_t)(loop)->ready[((loop)->head + 16) & (loop)->mask];         \
+        CORO__PREFETCH((void *)(coro__t + offsetof(coro_task, core.flags)));                      \
+        CORO__PREFETCH((void *)(coro__t + sizeof(coro_task) + sizeof(coro_frame)));               \
+    } while (0)
 #else
-#define CORO__FETCH_TASK(task)
-#define CORO__RELOAD() ((void)0)
-#define CORO__NEXT_READY() (made++, coro__next_ready(loop))
-    coro_count made = 0, end = n;
-    n = 0;
+#define CORO__FETCH(loop) ((void)0)
 #endif /* CORO_READY_RING */
-    while (made != end && coro__ready_count(loop)) {
+
+/* Run what is ready, up to the end of the round. */
+static inline void coro__steps(coro_loop *loop, bool fetch)
+{
+    coro_count head = loop->head;
+    while (head != loop->end && head != loop->tail) {
         coro_task *task;
         coro_frame *frame;
         intptr_t v;
     next:
-        if (loop->extra) {
-            if (loop->extra & CORO__CUT)
-                break;
-            CORO__FETCH_TASK(ready[(made + 16) & mask]);
-        }
-        task = CORO__NEXT_READY();
+        if (fetch)
+            CORO__FETCH(loop);
+        task = coro__ready_at(loop, head);
+        loop->head = ++head;
         frame = task->leaf;
         v = frame->info->run(task, frame);
         if (v == CORO__TURN) {
-            CORO__RELOAD();
             coro__ready(loop, task);
-            if (made != end)
+            if (head != loop->end)
                 goto next; /* it is not empty */
-            break;
+            return;
         }
-        if (v != CORO__PENDING) {
-            if (v > CORO__SPECIAL && !frame->caller)
-                coro__task_end(loop, task, frame, v);
-            else
-                (void)coro__step_on(loop, task, frame, v);
-        }
-        CORO__RELOAD();
+        if (v == CORO__PENDING)
+            continue;
+        if (v > CORO__SPECIAL && !frame->caller)
+            coro__task_end(loop, task, frame, v);
+        else
+            (void)coro__step_on(loop, task, frame, v);
     }
-    return made - n;
 }
 
 /* The same in a random order, or with somebody watching. */
-CORO__COLD_PRIVATE coro_count coro__special_steps(coro_loop *loop, coro_count n)
+CORO__COLD_PRIVATE void coro__special_steps(coro_loop *loop)
 {
-    coro_count made = 0;
-    for (; made < n && coro__ready_count(loop) && !(loop->extra & CORO__CUT); made++) {
+    while (loop->head != loop->end && coro__ready_count(loop)) {
         coro_task *task;
 #if CORO_READY_RING
         if (!loop->batch)
@@ -4337,13 +4354,12 @@ CORO__COLD_PRIVATE coro_count coro__special_steps(coro_loop *loop, coro_count n)
             coro__shuffle(loop, loop->batch);
         loop->batch--;
 #endif /* CORO_READY_RING */
-        task = coro__next_ready(loop);
+        task = coro__ready_at(loop, loop->head++);
         if (loop->watched)
             coro__watched_step(loop, task);
         else
             (void)coro__step(loop, task);
     }
-    return made;
 }
 
 /* How many steps until the clock must be looked at. With no timer, or a clock that stands still
@@ -4427,8 +4443,15 @@ static inline void coro__sleep_until_woken(coro_loop *loop, coro_time until)
 /* One round without sleeping. */
 static inline coro_count coro__one_round(coro_loop *loop, coro_count quota)
 {
-    coro_count made = loop->special ? coro__special_steps(loop, quota) : coro__steps(loop, quota);
-    loop->extra &= (uint8_t)~CORO__CUT;
+    coro_count made = loop->head;
+    loop->end = (coro_count)(made + quota);
+    if (CORO__UNLIKELY(loop->special))
+        coro__special_steps(loop);
+    else if (CORO_READY_RING && loop->fetch)
+        coro__steps(loop, true);
+    else
+        coro__steps(loop, false);
+    made = (coro_count)(loop->head - made);
     loop->steps += made;
     if (CORO__UNLIKELY(loop->granting != NULL))
         coro__grants_review(loop);
@@ -4459,7 +4482,7 @@ CORO__COLD_PRIVATE void coro__abandon_task(coro_loop *loop, coro_task *task)
     coro_group *group = coro__group_of(task);
     size_t size = coro__root_frame(task)->info->size;
     coro_frame *frame, *caller;
-    coro_core *core = coro__innermost(task);
+    coro_core *core = task->core.inner;
     task->result = -EDEADLK;
     coro__event(loop, CORO_EVENT_END, task);
     coro__unseen(loop, task, -EDEADLK);
@@ -4473,8 +4496,6 @@ CORO__COLD_PRIVATE void coro__abandon_task(coro_loop *loop, coro_task *task)
             coro_loop_free(loop, frame, ((coro__heap *)(void *)frame)->size);
         }
     }
-    if (group->children == task)
-        group->children = coro__next_sibling(task);
     coro__unlink(&task->sibling);
     group->alive--;
     loop->alive--;
@@ -4499,11 +4520,10 @@ CORO__COLD_PRIVATE void coro__abandon(coro_loop *loop)
         if (task)
             task->waiting = NULL;
     }
-    while (group != &loop->root || group->children) {
-        coro_task *task = group->children;
-        if (!task) /* emptied: back to the task that opened it */
-            task = group->scope.task;
-        for (core = coro__innermost(task); core->kind != CORO__TASK; core = core->outer)
+    while (group != &loop->root || coro__first_child(&group->scope.core)) {
+        core = coro__first_child(&group->scope.core);
+        coro_task *task = core ? coro__task_of(core) : group->scope.task; /* emptied: back */
+        for (core = task->core.inner; core->kind != CORO__TASK; core = core->outer)
             if (coro__first_child(core))
                 break;
         group = core->kind == CORO__GROUP ? (coro_group *)(void *)core : coro__group_of(task);
@@ -4512,8 +4532,9 @@ CORO__COLD_PRIVATE void coro__abandon(coro_loop *loop)
     }
 }
 
-/* Locals of what the loop calls lie below the frame of this. */
-CORO__COLD_PRIVATE void coro__mark_stack(coro_loop *loop)
+/* Locals of what the loop calls lie below the frame of this. (Not cold: gcc takes what always calls
+ * something cold for cold itself, and all that it calls.) */
+static CORO__NOINLINE void coro__mark_stack(coro_loop *loop)
 {
     loop->stack = (uintptr_t)__builtin_frame_address(0);
 }
@@ -4528,7 +4549,8 @@ CORO_API int coro_loop_run(coro_loop *loop)
     (void)coro__read_clock(loop);
     for (;;) {
         coro_time until;
-        (void)coro__one_round(loop, coro__quota(loop));
+        if (!loop->stopped)
+            (void)coro__one_round(loop, coro__quota(loop));
         while (loop->stopped && loop->stop_after && coro__ready_count(loop))
             loop->stop_after -= coro__one_round(loop, loop->stop_after);
         if (loop->stopped || !loop->alive)
@@ -4550,6 +4572,7 @@ CORO_API int coro_loop_run(coro_loop *loop)
     }
     loop->stopped = false;
     loop->running = false;
+    loop->stack = 0;
     return rc;
 }
 
@@ -4566,6 +4589,7 @@ CORO_API int coro_loop_step(coro_loop *loop)
     for (n = n < CORO_STEPS ? n : CORO_STEPS; n && coro__ready_count(loop);)
         n -= coro__one_round(loop, n);
     loop->running = false;
+    loop->stack = 0;
     return loop->alive ? 1 : 0;
 }
 
@@ -4586,7 +4610,7 @@ CORO_API void coro_loop_stop(coro_loop *loop)
 {
     loop->stopped = true;
     loop->stop_after = coro__ready_count(loop); /* those still run */
-    loop->extra |= CORO__CUT;
+    loop->end = loop->head;
 }
 
 CORO_API void coro_loop_drive(coro_loop *loop, const coro_driver *driver)
@@ -4604,7 +4628,7 @@ static inline int coro__configure(coro_loop *loop, const coro_options *options)
     coro_options *o = &loop->options;
     *o = options ? *options : none;
     loop->virtual_clock = o->clock == CORO_VIRTUAL;
-    loop->unspent = (uint8_t)(128 - (o->budget ? o->budget : CORO_BUDGET));
+    loop->unspent = (uint8_t)(o->budget > 128 ? 0 : 128 - (o->budget ? o->budget : CORO_BUDGET));
     if (!o->report.put)
         o->report = *coro__stderr();
 #if CORO_HOSTED
@@ -4665,6 +4689,8 @@ CORO_API int coro_loop_init(coro_loop *loop, const coro_options *options)
     loop->root.loop = loop;
     loop->root.mode = CORO_COLLECT;
     loop->root.winner = -1;
+    loop->root.attention = loop->watched;
+    coro__list_init(&loop->root.children);
     loop->root.scope.core.kind = CORO__GROUP;
     loop->root.scope.core.flags = CORO__OPEN;
     return 0;
@@ -4708,10 +4734,10 @@ CORO_API int coro__run(const coro_options *options, coro_task *task, const coro_
         return e;
     task->core.flags = 0;
     task->core.outer = NULL;
-    loop.root.attention = true;
     loop.main = task;
     rc = coro__start(&loop.root, task, info);
     if (rc == 0) {
+        task->core.flags |= CORO__NOTED;
         rc = coro_loop_run(&loop);
         if (rc == 0)
             rc = coro__task_result(task);
@@ -4777,7 +4803,7 @@ CORO_API coro_loop_stats coro_stats(const coro_loop *loop)
 /* One task's part of coro_verify. */
 static inline const char *coro__verify_task(const coro_task *task)
 {
-    const coro_core *core = coro__innermost(task), *inside = NULL;
+    const coro_core *core = task->core.inner, *inside = NULL;
     CORO__EXPECT(task->core.flags & CORO__OPEN, "a task in a group has ended")
     CORO__EXPECT(task->sibling.next->prev == &task->sibling, "a sibling ring is broken")
     CORO__EXPECT(coro_cancelled(task) == ((core->flags & CORO__EFFECTIVE) != 0),

@@ -61,15 +61,16 @@
  *
  * try_, set, release, close never wait and may be called from plain functions on the loop's thread.
  * Any wait may have a deadline: coro_within(co, d, coro_queue_get(...)). An object belongs to one
- * loop at a time (-EPERM else); between threads there is coro_post, and CORO_RING for one producer.
+ * loop at a time (-EPERM, where that is noticed); between threads there is coro_post, and CORO_RING
+ * for one producer.
  *
  * xxx_fini says -EBUSY, and with CORO_DEBUG by whom, while an object is in use; else 0. There is
  * nothing to free: it is a check.
  *
  *     line.waiting, .most, .longest    waiting now, at most so far; the longest wait that was seen
  *
- * are in every object, to be read at any time. The longest wait is sampled: one waiter at a time,
- * by the clock's last reading.
+ * are in every object, to be read at any time. The longest wait is by the clock's last reading; who
+ * waits with a deadline of its own (coro_within) does not count.
  *
  * >>names
  *
@@ -172,17 +173,17 @@ typedef struct coro_waiter {
     coro_case *chosen;
 } coro_waiter;
 
-/* How the slots of a queue lie behind its head: constants of its type. */
+/* How the slots of a queue lie behind its head: constants of its type, in two registers. */
 typedef struct coro__shape {
-    uint16_t slots;  /* bytes from the head to the first slot */
-    uint8_t item;    /* and from a slot to its item */
-    uint8_t after;   /* and from the item's end to the next slot */
+    uint16_t slots; /* bytes from the head to the first slot, */
+    uint16_t item;  /* from a slot to its item, */
+    uint16_t after; /* from the item's end to the next slot */
+    uint16_t order;
     coro_count size; /* of an item */
     coro_count room; /* slots that may be used */
-    coro_count order;
 } coro__shape;
 
-/* One of the things that a select waits for. Zeroed: off. */
+/* One of the things that a select waits for. Zeroed, as it must be at first: off. */
 struct coro_case {
     bool (*attempt)(coro_case *c, coro_task *co); /* do it, if that can be now; null: off */
     coro_line *line;        /* where to wait else */
@@ -304,9 +305,9 @@ CORO_API int coro_promise_fini(coro_promise *p);
 
 /* Something that is done once, by whoever comes first. */
 typedef struct coro_once {
+    coro_note note;   /* with the owner; not next to it, see coro_mutex */
     coro_line line;   /* in coro_once_enter */
     coro_task *owner; /* who is at it */
-    coro_note note;   /* with that task */
     bool done;
 } coro_once;
 
@@ -336,7 +337,7 @@ CORO_API int coro_once_fini(coro_once *o);
 
 /* A mutex. Needed only around awaits: between two of them nobody else runs. */
 typedef struct coro_mutex {
-    coro_note note;   /* with the owner; not next to it: what was stored at once loads slowly */
+    coro_note note;   /* with the owner. Not next to it: stored as one, they load slowly */
     coro_line line;   /* in coro_mutex_lock, or on the way back from coro_cond_wait */
     coro_task *owner; /* null: free */
     bool dead;        /* an owner ended without unlocking */
@@ -397,11 +398,11 @@ CORO_API int coro_cond_fini(coro_cond *c);
 /* A lock for one writer or many readers. First come, first served: a reader behind a waiting writer
  * waits, so a task that has a read lock must not take another. Readers are counted, not known. */
 typedef struct coro_rwlock {
+    coro_note note; /* with the writer; not next to it, see coro_mutex */
     coro_line line;
     coro_task *writer;
-    coro_note note;     /* with the writer */
     coro_count readers; /* who hold it */
-    coro_count limit;   /* of readers; 0: any number */
+    coro_count limit;   /* of readers, once it is set; 0: none */
     bool dead;          /* a writer ended without unlocking */
 } coro_rwlock;
 
@@ -411,7 +412,7 @@ CORO_API CORO__MUST_USE coro_op coro_rwlock_read_lock(coro_task *co, coro_rwlock
 /* coro_rwlock_write_lock -- to write, alone. */
 CORO_API CORO__MUST_USE coro_op coro_rwlock_write_lock(coro_task *co, coro_rwlock *l);
 
-/* coro_rwlock_try_read_lock -- 0, or -EAGAIN: it would have to wait. */
+/* coro_rwlock_try_read_lock -- 0; -EAGAIN: it would have to wait; else as coro_rwlock_read_lock. */
 CORO_API CORO__MUST_USE int coro_rwlock_try_read_lock(coro_task *co, coro_rwlock *l);
 
 /* coro_rwlock_try_write_lock -- likewise. */
@@ -612,7 +613,7 @@ typedef struct coro_ring {
     coro_irq bell;
     volatile coro_irq_count put; /* so far; by the producer only */
     volatile coro_irq_count got; /* by the consumer only */
-    coro_irq_count rejected;     /* when it was full; by the producer only */
+    coro_count rejected;         /* when it was full; by the producer only */
 } coro_ring;
 
 /* CORO_RING -- a ring with room for n items, a power of two (at most 128 on AVR). */
@@ -636,7 +637,8 @@ typedef struct coro_ring {
 #define coro_ring_get(r, item)                                                                    \
     coro__ring_get(CORO__HEAD_OF(coro_ring, r), CORO__TO_ELEMENT(r, item), CORO__SHAPE(r))
 
-/* coro_ring_wait -- wait until there is an item. -EBUSY: another task waits. */
+/* coro_ring_wait -- wait until there is an item, or, rarely, for nothing: 1 or more. -EBUSY:
+ * another task waits. While one does virtual time stands still, as with coro_irq_wait. */
 #define coro_ring_wait(co, r) coro__ring_wait((co), CORO__HEAD_OF(coro_ring, r))
 
 /* What topics of all types have in common: every subscriber gets every item. */
@@ -648,7 +650,7 @@ typedef struct coro_topic {
     bool closed;
 } coro_topic;
 
-/* A subscriber's place. Zeroed: not subscribed. */
+/* A subscriber's place, for one task. Zeroed: not subscribed. */
 typedef struct coro_sub {
     coro_total next;   /* the number of the item to come */
     coro_total missed; /* how many were lost just before the item that was got last */
@@ -708,7 +710,8 @@ typedef struct coro_sub {
  * Of several that are ready the first one is chosen. The cases stay as they are, for the next time.
  *
  * Returns:    the index of the case; what its operation gave is in its .rc.
- * Errors:     -ECANCELED, -ETIMEDOUT: none was done. -EINVAL: all are off.
+ * Errors:     -ECANCELED, -ETIMEDOUT: none was done. -EINVAL: all are off. -EPERM: a task of
+ *             another loop waits at one.
  */
 CORO_API CORO__MUST_USE coro_op coro_select(coro_task *co, coro_case *cases, int n);
 
@@ -763,8 +766,8 @@ static inline void coro_case_off(coro_case *c)
  * >>patterns
  */
 
-/* How often, and how long apart, something is tried again. Zero means default. Clear .tried to use
- * it for something else. */
+/* How often, and how long apart, something is tried again, by one task. Zero means default. Clear
+ * .tried to use it for something else. */
 typedef struct coro_backoff {
     int tries;                  /* in all; default 5; less than 0: any number */
     bool exact;                 /* no jitter: base, twice that, four times ... */
@@ -790,17 +793,18 @@ typedef struct coro_backoff {
  * Each wait is a random time between 0 and base, 2 base, 4 base ... cap (full jitter).
  *
  * Returns:    1: waited, try again. 0: rc is no error, done.
- * Errors:     rc: it is not transient, it was the last try, or the next one would be after the
- *             deadline in force. -ECANCELED: this task's.
+ * Errors:     rc: it is not transient, it was the last try, or the deadline in force would be over
+ *             before the next one. -ECANCELED: this task's.
  */
 CORO_API CORO__MUST_USE coro_op coro_backoff_wait(coro_task *co, coro_backoff *b, int rc);
 
 /* coro_is_transient -- the default: time-outs, refused and broken connections, busy, try again. */
 CORO_API bool coro_is_transient(int rc);
 
-/* A token bucket: .rate a second, and up to .burst at once. */
+/* A token bucket: .rate a second, and up to .burst at once. The time for one is rounded up to a
+ * whole tick: with ticks of 1 ms 300 a second are 250. */
 typedef struct coro_rate {
-    uint32_t rate;   /* tokens a second; you set it */
+    uint32_t rate;   /* tokens a second; set it while nobody waits */
     uint32_t burst;  /* so many may be saved up; default 1 */
     coro_line line;  /* in coro_rate_take */
     coro_time empty; /* when the bucket was empty: it has a token for each 1 / rate s since */
@@ -853,7 +857,8 @@ typedef struct coro_breaker {
  */
 CORO_API CORO__MUST_USE int coro_breaker_enter(coro_task *co, coro_breaker *b);
 
-/* coro_breaker_leave -- after it: how it went. A cancellation counts neither way. */
+/* coro_breaker_leave -- after it: how it went. A cancellation counts neither way. A call that began
+ * before it opened, and ends while a probe is out, is taken for the probe. */
 CORO_API void coro_breaker_leave(coro_breaker *b, int rc);
 
 /* coro_breaker_state -- what coro_breaker_enter would find now. */
@@ -896,7 +901,8 @@ typedef struct coro__pool_slot {
  *   CORO_FINALLY:
  *   coro_pool_release(my->pool, my->conn, CORO_ERR == 0);
  *
- * The one that was used last comes first. Waits while all are out.
+ * The one that was used last comes first. Waits while all are out. One that is too old is given
+ * only when there is no other, and no room: a busy pool goes on using those.
  *
  * Returns:    1: it is fresh, connect it; 0: it was used before.
  * Errors:     -ECANCELED, -ETIMEDOUT: none taken; -ESHUTDOWN: the pool is closed.
@@ -920,7 +926,8 @@ typedef struct coro__pool_slot {
 /* coro_pool_close -- whoever waits or comes has -ESHUTDOWN. Those that are out can come back. */
 #define coro_pool_close(p) coro__pool_close(CORO__HEAD_OF(coro_pool, p))
 
-/* coro_pool_drain -- wait until none is out: 0. Then coro_pool_idle gives what is left. */
+/* coro_pool_drain -- wait until none is out: 0. Then coro_pool_idle gives what is left. (End a
+ * reaper first: what it has is out.) */
 #define coro_pool_drain(co, p) coro__pool_drain((co), CORO__HEAD_OF(coro_pool, p))
 
 /* coro_pool_fini -- 0; -EBUSY: somebody waits, or one is out, or idle and not yet ended. */
@@ -942,17 +949,29 @@ typedef struct coro__pool_slot {
         slot slots[(n) > 0 ? (n) : 1];                                                            \
     }
 
-/* Which item comes next. Priorities: where the member is, how large, whether it has a sign. */
+/* Which item comes next. Priorities: where the member is, how large, whether it has a sign. Less
+ * than 0: it is no integer, or too far behind. */
 enum { CORO__FIFO = 1, CORO__LIFO = 2, CORO__PRIORITY = 3 };
+#if defined __cplusplus
+template <class T, bool = __is_enum(T)> struct coro__integer { typedef T type; };
+template <class T> struct coro__integer<T, true> { typedef __underlying_type(T) type; };
+#define CORO__INTEGER(x) coro__integer<__typeof__(x)>::type
+#else
+#define CORO__INTEGER(x) __typeof__(x)
+#endif /* defined __cplusplus */
 #define CORO__BY(type, member)                                                                    \
-    ((offsetof(type, member) * 16 + sizeof(((type *)0)->member)) * 2 +                            \
-     ((__typeof__(((type *)0)->member))-1 < (__typeof__(((type *)0)->member))1) + CORO__PRIORITY)
+    (offsetof(type, member) < 2000 && sizeof(((type *)0)->member) <= 8 &&                         \
+             (CORO__INTEGER(((type *)0)->member))0.5 == 0                                         \
+         ? (int)(offsetof(type, member) * 16 + sizeof(((type *)0)->member)) * 2 +                 \
+               ((CORO__INTEGER(((type *)0)->member))-1 <                                          \
+                (CORO__INTEGER(((type *)0)->member))1) + CORO__PRIORITY                           \
+         : -1)
 
 static inline coro__shape coro__shape_of(size_t slots, size_t item, size_t size, size_t stride,
                                          size_t room, size_t order)
 {
-    coro__shape s = {(uint16_t)slots,  (uint8_t)item,    (uint8_t)(stride - item - size),
-                     (coro_count)size, (coro_count)room, (coro_count)order};
+    coro__shape s = {(uint16_t)slots, (uint16_t)item,   (uint16_t)(stride - item - size),
+                     (uint16_t)order, (coro_count)size, (coro_count)room};
     return s;
 }
 
@@ -987,9 +1006,9 @@ CORO_API coro_op coro__mutex_wait(coro_task *co, coro_mutex *m);
 CORO_API void coro__mutex_hand_over(coro_mutex *m);
 CORO_API void coro__mutex_ended(coro_note *note, coro_task *task);
 CORO__SLOW_API CORO__MUST_USE coro_op coro__queue_put_slow(coro_task *co, coro_queue *q,
-                                                     const void *item, coro__shape shape);
+                                                           const void *item, coro__shape shape);
 CORO__SLOW_API CORO__MUST_USE coro_op coro__queue_get_slow(coro_task *co, coro_queue *q, void *item,
-                                                     coro__shape shape);
+                                                           coro__shape shape);
 CORO_API CORO__MUST_USE coro_op coro__queue_get_many(coro_task *co, coro_queue *q, void *items,
                                                      coro_count n, coro__shape shape);
 CORO_API CORO__MUST_USE int coro__queue_try_put(coro_queue *q, const void *item,
@@ -1097,7 +1116,7 @@ static inline coro_count coro__ring_index(coro_count first, coro_count n, coro_c
 static inline void coro__queue_append(coro_queue *q, const void *item, coro__shape shape)
 {
     coro_count depth = q->depth, at = coro__ring_index(q->first, depth, shape.room);
-    q->depth = ++depth; /* before the copy, which could change it, for all that the compiler knows */
+    q->depth = ++depth; /* before the copy, which, for all that gcc knows, could change it */
     if (CORO__UNLIKELY(depth > q->most))
         q->most = depth;
     coro__copy(coro__slot(q, at, shape) + shape.item, item, shape.size);
@@ -1111,8 +1130,8 @@ static inline void coro__queue_take_first(coro_queue *q, void *item, coro__shape
     coro__copy(item, coro__slot(q, at, shape) + shape.item, shape.size);
 }
 
-/* In the page where the variables of a coroutine's body are, if it was not called deep down: a quick
- * look, the slow way makes sure. */
+/* In the page where the variables of a coroutine's body are, if it was not called deep down: a
+ * quick look, the slow way makes sure. */
 static inline bool coro__near_stack(const coro_task *co, const void *p)
 {
     return CORO_STACK_CHECK && coro_loop_of(co)->stack - (uintptr_t)p < 4096;
@@ -1125,7 +1144,8 @@ static inline bool coro__queue_between(const coro_queue *q, coro__shape shape)
 }
 
 CORO__FAST CORO__MUST_USE static inline coro_op coro__queue_put(coro_task *co, coro_queue *q,
-                                                     const void *item, coro__shape shape)
+                                                                const void *item,
+                                                                coro__shape shape)
 {
     if (shape.order != CORO__FIFO ||
         CORO__UNLIKELY(!(shape.room == 1 ? !q->depth && coro__line_empty(&q->getters)
@@ -1138,8 +1158,8 @@ CORO__FAST CORO__MUST_USE static inline coro_op coro__queue_put(coro_task *co, c
 }
 
 /* Not empty, and nobody waits to put. */
-CORO__FAST CORO__MUST_USE static inline coro_op coro__queue_get(coro_task *co, coro_queue *q, void *item,
-                                                     coro__shape shape)
+CORO__FAST CORO__MUST_USE static inline coro_op coro__queue_get(coro_task *co, coro_queue *q,
+                                                                void *item, coro__shape shape)
 {
     if (shape.order != CORO__FIFO ||
         CORO__UNLIKELY(!(shape.room == 1 ? q->depth && coro__line_empty(&q->putters)
@@ -1453,10 +1473,9 @@ CORO_API int coro_mutex_try_lock(coro_task *co, coro_mutex *m)
 CORO_API void coro__mutex_hand_over(coro_mutex *m)
 {
     coro_waiter w;
-    if (coro_line_first(&m->line, &w)) {
-        coro__mutex_take(coro__waiter_task(w), m);
-        coro_line_end(&m->line, w, w.task && coro_word(w.task) < 0 ? coro_word(w.task) : 0);
-    }
+    (void)coro_line_first(&m->line, &w); /* there is one */
+    coro__mutex_take(coro__waiter_task(w), m);
+    coro_line_end(&m->line, w, w.task && coro_word(w.task) < 0 ? coro_word(w.task) : 0);
 }
 
 CORO_API void coro__mutex_ended(coro_note *note, coro_task *task)
@@ -1950,7 +1969,8 @@ CORO__FAST static inline void coro__queue_remove(coro_queue *q, void *item, coro
 }
 
 /* Put, if that can be done now. */
-CORO__FAST static inline bool coro__queue_give_now(coro_queue *q, const void *item, coro__shape shape)
+CORO__FAST static inline bool coro__queue_give_now(coro_queue *q, const void *item,
+                                                   coro__shape shape)
 {
     coro_waiter w;
     if (!q->depth && coro_line_first(&q->getters, &w)) {
@@ -2014,7 +2034,7 @@ CORO_API int coro__queue_try_get(coro_queue *q, void *item, coro__shape shape)
 }
 
 CORO__SLOW_API coro_op coro__queue_put_slow(coro_task *co, coro_queue *q, const void *item,
-                                      coro__shape shape)
+                                            coro__shape shape)
 {
     static const coro_ops ops = {CORO__T("queue put"), coro_line_abort, NULL};
     if (coro_cancelled(co))
@@ -2030,7 +2050,8 @@ CORO__SLOW_API coro_op coro__queue_put_slow(coro_task *co, coro_queue *q, const 
     return coro_line_wait(co, &q->putters, &ops, (intptr_t)item);
 }
 
-CORO__SLOW_API coro_op coro__queue_get_slow(coro_task *co, coro_queue *q, void *item, coro__shape shape)
+CORO__SLOW_API coro_op coro__queue_get_slow(coro_task *co, coro_queue *q, void *item,
+                                            coro__shape shape)
 {
     static const coro_ops ops = {CORO__T("queue get"), coro_line_abort, NULL};
     if (coro_cancelled(co))
@@ -2329,13 +2350,39 @@ static inline coro_abort coro__select_abort(coro_task *task, coro_waitq *queue)
     return CORO_ABORT_DONE;
 }
 
-/* The cases from `from` on, then those before it. */
-static inline coro_op coro__select(coro_task *co, coro_case *cases, int n, int from)
+/* A random number less than n, n >= 1: the product makes the first ones of small seeds large. */
+static inline uint64_t coro__random_below(uint32_t *seed, uint64_t n)
+{
+    uint32_t r;
+    *seed += !*seed;
+    *seed ^= *seed << 13;
+    *seed ^= *seed >> 17;
+    *seed ^= *seed << 5;
+    r = *seed * 0x9e3779b1u;
+    return (n >> 32) * r + (((n & 0xffffffffu) * r) >> 32);
+}
+
+/* Which case to try i-th, by chance: their indices are shuffled as far as they are needed. */
+static inline int coro__case_drawn(coro_case *cases, int n, int i, uint32_t *seed)
+{
+    int j = i + (int)coro__random_below(seed, (unsigned)(n - i)), at = cases[j].index;
+    cases[j].index = cases[i].index;
+    cases[i].index = at;
+    return at;
+}
+
+static inline coro_op coro__select(coro_task *co, coro_case *cases, int n, uint32_t *seed)
 {
     static const coro_ops ops = {CORO__T("select"), coro__select_abort, NULL};
     int i, on = 0;
+    if (coro_cancelled(co))
+        return coro_refuse(co);
+    if (coro_is_local(co, cases))
+        return coro_local();
+    for (i = 0; i < n; i++)
+        cases[i].index = i;
     for (i = 0; i < n; i++) {
-        int at = from + i < n ? from + i : from + i - n;
+        int at = seed ? coro__case_drawn(cases, n, i, seed) : i;
         if (!cases[at].attempt)
             continue;
         if (cases[at].attempt(&cases[at], co))
@@ -2358,32 +2405,12 @@ static inline coro_op coro__select(coro_task *co, coro_case *cases, int n, int f
 
 CORO_API coro_op coro_select(coro_task *co, coro_case *cases, int n)
 {
-    if (coro_cancelled(co))
-        return coro_refuse(co);
-    if (coro_is_local(co, cases))
-        return coro_local();
-    return coro__select(co, cases, n, 0);
-}
-
-/* A random number less than n, n >= 1: the product makes the first ones of small seeds large. */
-static inline uint64_t coro__random_below(uint32_t *seed, uint64_t n)
-{
-    uint32_t r;
-    *seed += !*seed;
-    *seed ^= *seed << 13;
-    *seed ^= *seed >> 17;
-    *seed ^= *seed << 5;
-    r = *seed * 0x9e3779b1u;
-    return (n >> 32) * r + (((n & 0xffffffffu) * r) >> 32);
+    return coro__select(co, cases, n, NULL);
 }
 
 CORO_API coro_op coro_select_random(coro_task *co, coro_case *cases, int n, uint32_t *seed)
 {
-    if (coro_cancelled(co))
-        return coro_refuse(co);
-    if (coro_is_local(co, cases))
-        return coro_local();
-    return coro__select(co, cases, n, n > 0 ? (int)coro__random_below(seed, (unsigned)n) : 0);
+    return coro__select(co, cases, n, seed);
 }
 
 /* --- retry ------------------------------------------------------------------------------------ */
@@ -2446,7 +2473,7 @@ CORO_API coro_op coro_backoff_wait(coro_task *co, coro_backoff *b, int rc)
     now = coro_now(co);
     d = coro__backoff_time(b, now);
     b->until = coro_time_after(now, d);
-    if (coro_deadline(co) != CORO_FOREVER && coro_time_before(coro_deadline(co), b->until))
+    if (coro_deadline(co) != CORO_FOREVER && !coro_time_before(b->until, coro_deadline(co)))
         return coro_done(co, rc);
     b->waited += d;
     op = coro_suspend(co, &b->sleeping, &ops, 0);
@@ -2595,7 +2622,7 @@ static inline void coro__breaker_open(coro_breaker *b)
 
 CORO_API void coro_breaker_leave(coro_breaker *b, int rc)
 {
-    bool failure = rc < 0 && rc != -ECANCELED && (!b->failure || b->failure(rc));
+    bool failure = b->loop && rc < 0 && rc != -ECANCELED && (!b->failure || b->failure(rc));
     if (b->state == CORO_BREAKER_CLOSED) {
         if (!failure)
             b->failed = rc == -ECANCELED ? b->failed : 0;
@@ -2684,6 +2711,8 @@ static inline int coro__pool_take(coro_pool *p, void *item, coro__shape shape)
     coro_count limit = p->limit && p->limit < shape.room ? p->limit : (coro_count)shape.room;
     coro_count i = 0, *link = &p->newest;
     bool room = p->out + p->idle < limit;
+    if (p->out >= limit)
+        return -EAGAIN;
     if (!coro__pool_find(p, false, &link, shape) && room) {
         while (coro__pool_slot_at(p, i, shape)->state != CORO__POOL_FREE)
             i++;

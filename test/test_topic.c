@@ -597,7 +597,6 @@ TEST(a_ring_works_when_its_counters_wrap)
 struct ring_reader {
     CORO_FRAME;
     char name;
-    coro_time patience; /* 0: any */
     int got;
 };
 
@@ -605,8 +604,7 @@ CORO(ring_reader)
 {
     CORO_BEGIN();
     say("%c", my->name, 0);
-    CORO_AWAIT(my->got, coro_within(co, my->patience ? my->patience : CORO_FOREVER,
-                                    coro_ring_wait(co, &ring)));
+    CORO_AWAIT(my->got, coro_ring_wait(co, &ring));
     say(my->got > 0 ? "%c" : "%c!", my->got > 0 ? toupper(my->name) : my->name, 0);
     CORO_END(my->got);
 }
