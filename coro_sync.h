@@ -479,7 +479,8 @@ static inline int coro_sem_release(coro_sem *s)
 }
 
 /* coro_sem_resize -- change the bound, and the permits with it. Fewer than are out: nobody gets one
- * until enough have come back. -EINVAL: it has no bound, or negative. */
+ * until enough have come back, and who is first and wants more than there will ever be has -EINVAL.
+ * -EINVAL: it has no bound, or negative. */
 CORO_API int coro_sem_resize(coro_sem *s, int bound);
 
 /* coro_sem_close -- whoever waits or comes has -ESHUTDOWN. Permits that are out can come back. */
@@ -1712,12 +1713,21 @@ CORO_API int coro_rwlock_fini(coro_rwlock *l)
 /* --- semaphore ----------------------------------------------------------------------------------
  * The word of a waiter: how many it wants.
  */
+static inline bool coro__sem_never(const coro_sem *s, int n)
+{
+    return s->bound && n > s->bound; /* a bound of 0 is for a while */
+}
+
 static inline void coro__sem_grant(coro_sem *s)
 {
     coro_waiter w;
-    while (coro_line_first(&s->line, &w) && coro_waiter_word(w) <= s->value) {
-        s->value -= (int)coro_waiter_word(w);
-        coro_line_end(&s->line, w, 0);
+    while (coro_line_first(&s->line, &w)) {
+        int n = (int)coro_waiter_word(w);
+        bool never = coro__sem_never(s, n); /* the bound came down: it would be in the way */
+        if (!never && n > s->value)
+            break;
+        s->value -= never ? 0 : n;
+        coro_line_end(&s->line, w, never ? -EINVAL : 0);
     }
 }
 
@@ -1741,7 +1751,7 @@ CORO_API int coro_sem_init(coro_sem *s, int value, int bound)
 
 static inline int coro__sem_try(coro_sem *s, int n)
 {
-    if (n < 1 || (s->bound && n > s->bound))
+    if (n < 1 || coro__sem_never(s, n))
         return -EINVAL;
     if (s->closed)
         return -ESHUTDOWN;

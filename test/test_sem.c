@@ -516,6 +516,34 @@ TEST(many_permits_can_come_back_at_once_to_a_limiter_made_smaller)
     CHECK_EQ(sem.value, 2);
 }
 
+BLOCK(limiter_too_small)
+{
+    CORO_BEGIN();
+    CHECK_EQ(coro_sem_init(&sem, 5, 5), 0);
+    CORO_TRY(coro_sem_acquire(co, &sem));
+    coro_group_open(co, &my->g, CORO_COLLECT);
+    TAKER(0, .name = 'a', .n = 5);
+    TAKER(1, .name = 'b', .n = 1);
+    TURN();
+    CHECK_TRACE("a b");
+    CHECK_EQ(coro_sem_resize(&sem, 0), 0); /* for a while: nobody is turned away */
+    TURN();
+    CHECK_TRACE("");
+    CHECK_EQ(coro_sem_resize(&sem, 3), 0);
+    TURN();
+    CHECK_TRACE("a! B");
+    CHECK_EQ(my->t[0].frame.got, -EINVAL);
+    CORO_CLOSE(&my->g);
+    CHECK_EQ(sem.value, 1);
+    CORO_END(0);
+}
+
+/* S23 */
+TEST(a_limiter_made_smaller_turns_away_who_wants_more_than_there_will_ever_be)
+{
+    RUN(limiter_too_small);
+}
+
 BLOCK(waits_are_measured)
 {
     CORO_BEGIN();
