@@ -2760,12 +2760,13 @@ CORO_API int coro__pool_release(coro_pool *p, void *item, bool healthy, coro__sh
 {
     size_t at = (size_t)((char *)item - coro__slot(p, 0, shape)) - shape.item;
     coro_count i = (coro_count)(at / coro__stride(shape));
-    coro__pool_slot *slot = coro__pool_slot_at(p, i, shape);
+    coro__pool_slot *slot;
     coro_waiter w;
     if (!item)
         return 0;
     if (at % coro__stride(shape) || at / coro__stride(shape) >= shape.room)
         return -EINVAL;
+    slot = coro__pool_slot_at(p, i, shape);
     if (slot->state != CORO__POOL_OUT)
         return -EPERM;
     p->out--;
@@ -2779,10 +2780,11 @@ CORO_API int coro__pool_release(coro_pool *p, void *item, bool healthy, coro__sh
         slot->state = CORO__POOL_FREE;
         p->broken++;
     }
-    if (coro_line_first(&p->line, &w)) {
+    while (coro_line_first(&p->line, &w)) { /* more than one, if the limit was raised */
         int rc = coro__pool_take(p, (void *)coro_word(w.task), shape);
-        if (rc != -EAGAIN)
-            coro_line_end(&p->line, w, rc);
+        if (rc == -EAGAIN)
+            break;
+        coro_line_end(&p->line, w, rc);
     }
     if (!p->out)
         coro__line_end_all(&p->drainers, 0);

@@ -1215,6 +1215,27 @@ TEST(pool_whose_limit_was_lowered_lets_the_next_wait_for_it)
     CHECK_EQ(RUN(lowered), 0);
 }
 
+SCENE(raised)
+{
+    BEGIN();
+    pool.head.limit = 1;
+    USE('a', CORO_MS(10));
+    USE('b', CORO_MS(10));
+    USE('c', CORO_MS(10));
+    USE('d', CORO_MS(10));
+    SLEEP(CORO_MS(5));
+    pool.head.limit = 3;
+    SLEEP(CORO_MS(50));
+    CHECK_TRACE("a:1@0 a#1 b:0@10 b#1 c:1@10 c#2 d:1@10 d#3");
+    end_pool(co);
+    END();
+}
+
+TEST(pool_whose_limit_was_raised_lets_in_as_many_as_fit_at_the_next_release)
+{
+    CHECK_EQ(RUN(raised), 0);
+}
+
 SCENE(broken)
 {
     BEGIN();
