@@ -2389,8 +2389,12 @@ static inline coro_op coro__select(coro_task *co, coro_case *cases, int n, uint3
         return coro_refuse(co);
     if (coro_is_local(co, cases))
         return coro_local();
-    for (i = 0; i < n; i++)
+    for (i = 0; i < n; i++) {
         cases[i].index = i;
+        if (cases[i].attempt && (coro_is_local(co, (const void *)cases[i].word) ||
+                                 coro_is_local(co, cases[i].item)))
+            return coro_local();
+    }
     for (i = 0; i < n; i++) {
         int at = seed ? coro__case_drawn(cases, n, i, seed) : i;
         if (!cases[at].attempt)

@@ -1765,4 +1765,39 @@ TEST(select_with_cases_that_are_local_variables_traps)
     seed = 1;
     CHECK_TRAP(run_with_locals, &seed, "local");
 }
+
+static int *hidden_item(int *item)
+{
+    int *volatile p = item;
+    return p;
+}
+
+struct with_a_local_item {
+    CORO_FRAME;
+    char kind;
+    coro_sub sub;
+    coro_case c[2];
+};
+
+CORO(with_a_local_item)
+{
+    int item[1];
+    CORO_BEGIN();
+    fill(&my->c[0], my->kind, hidden_item(item), &my->sub);
+    coro_case_event(&my->c[1], &event);
+    CORO_TRY(coro_select(co, my->c, 2));
+    CORO_END(0);
+}
+
+static void run_with_a_local_item(void *arg)
+{
+    event.set = true; /* also when it need not wait */
+    (void)coro_run(with_a_local_item, .kind = *(char *)arg);
+}
+
+TEST(select_with_an_item_that_is_a_local_variable_traps)
+{
+    for (char *kind = (char[]){"gpGPt"}; *kind; kind++)
+        CHECK_TRAP(run_with_a_local_item, kind, "local");
+}
 #endif /* CORO_STACK_CHECK */
