@@ -2271,7 +2271,8 @@ CORO_API int coro__topic_fini(coro_topic *t)
 static inline bool coro__case_attempt_get(coro_case *c, coro_task *co)
 {
     coro_queue *q = (coro_queue *)c->object;
-    c->rc = coro__queue_take(q, (void *)c->word, c->shape);
+    c->rc = coro__line_foreign(&q->putters, co)
+                ? -EPERM : coro__queue_take(q, (void *)c->word, c->shape);
     return c->rc || q->closed;
 }
 
@@ -2284,8 +2285,8 @@ CORO_API void coro__case_get(coro_case *c, coro_queue *q, void *item, coro__shap
 static inline bool coro__case_attempt_put(coro_case *c, coro_task *co)
 {
     coro_queue *q = (coro_queue *)c->object;
-    c->rc = q->closed ? -EPIPE : 0;
-    return q->closed || coro__queue_give(q, (const void *)c->word, c->shape);
+    c->rc = q->closed ? -EPIPE : coro__line_foreign(&q->getters, co) ? -EPERM : 0;
+    return c->rc || coro__queue_give(q, (const void *)c->word, c->shape);
 }
 
 CORO_API void coro__case_put(coro_case *c, coro_queue *q, const void *item, coro__shape shape)

@@ -1692,6 +1692,31 @@ TEST(select_where_a_task_of_another_loop_waits_gives_eperm)
     CHECK_TRACE("x=canceled");
 }
 
+/* B06: at the other end of a queue. */
+TEST(select_does_not_deal_with_a_task_of_another_loop)
+{
+    make_loops();
+    coro_spawn(&here.root, plain, .name = 'x', .kind = 'G');
+    step(&here);
+    coro_spawn(&there.root, plain, .name = 'y', .kind = 'P');
+    coro_spawn(&there.root, chooser, .name = 'a', .cases = "eP");
+    step(&there);
+    CHECK_TRACE("y=EPERM a:1=EPERM");
+    coro_group_cancel(&here.root);
+    step(&here);
+    CHECK_TRACE("x=canceled");
+    coro_spawn(&there.root, plain, .name = 'y', .kind = 'P');
+    step(&there);
+    coro_loop_fini(&here);
+    CHECK_EQ(coro_loop_init(&here, &world), 0);
+    coro_spawn(&here.root, chooser, .name = 'b', .cases = "G");
+    step(&here);
+    CHECK_TRACE("b:0=EPERM");
+    CHECK_EQ(hand.head.putters.waiting, 1);
+    end_loops();
+    CHECK_TRACE("y=canceled");
+}
+
 /* B06 */
 TEST(select_of_another_loop_waits_and_whoever_comes_has_eperm)
 {
