@@ -656,7 +656,7 @@ typedef struct coro_sub {
     coro_total next;   /* the number of the item to come */
     coro_total missed; /* how many were lost just before the item that was got last */
     coro_total lost;   /* in all */
-    void *item;        /* while it waits: where the item goes */
+    void *item;        /* while it waits in coro_topic_next: where the item goes */
     bool subscribed;
 } coro_sub;
 
@@ -2224,7 +2224,7 @@ CORO_API int coro__topic_publish(coro_topic *t, const void *item, coro__shape sh
     t->sent++;
     while (coro_line_first(&t->line, &w)) {
         coro_sub *sub = (coro_sub *)coro_waiter_word(w);
-        coro__topic_copy(t, sub, sub->item, shape);
+        coro__topic_copy(t, sub, w.chosen ? w.chosen->item : sub->item, shape);
         coro_line_end(&t->line, w, 1);
     }
     return (int)t->subscribers;
@@ -2342,9 +2342,8 @@ CORO_API void coro_case_sem(coro_case *c, coro_sem *s)
 
 static inline bool coro__case_attempt_topic(coro_case *c, coro_task *co)
 {
-    coro_sub *sub = (coro_sub *)c->word;
-    sub->item = c->item; /* it may have waited elsewhere meanwhile */
-    return coro__topic_take((coro_topic *)c->object, sub, sub->item, c->shape, &c->rc);
+    coro_topic *t = (coro_topic *)c->object;
+    return coro__topic_take(t, (coro_sub *)c->word, c->item, c->shape, &c->rc);
 }
 
 CORO_API void coro__case_topic(coro_case *c, coro_topic *t, coro_sub *sub, void *item,

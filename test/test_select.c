@@ -1642,6 +1642,39 @@ SCENE(statistics)
     END();
 }
 
+struct publisher {
+    CORO_FRAME;
+    int item;
+};
+
+CORO(publisher)
+{
+    CORO_BEGIN();
+    CHECK_EQ(coro_topic_publish(&topic, &my->item), 1);
+    CORO_END(0);
+}
+
+SCENE_WITH(topic_twice, int other;)
+{
+    BEGIN();
+    coro_topic_subscribe(&topic, &my->sub);
+    coro_case_topic(&my->sel[0], &topic, &my->sub, &my->item);
+    coro_case_topic(&my->sel[1], &topic, &my->sub, &my->other);
+    coro_spawn(&my->g, publisher, .item = 7);
+    CORO_TRY(my->i, coro_select(co, my->sel, 2));
+    CHECK_EQ(my->i, 0);
+    CHECK_EQ(my->item, 7);
+    CHECK_EQ(my->other, 0);
+    coro_topic_unsubscribe(&topic, &my->sub);
+    END();
+}
+
+/* R22 */
+TEST(select_on_a_topic_twice_puts_the_item_where_the_chosen_case_says)
+{
+    CHECK_EQ(RUN(topic_twice), 0);
+}
+
 TEST(select_cases_are_counted_and_timed_as_waiters)
 {
     CHECK_EQ(RUN(statistics), 0);
@@ -1822,7 +1855,8 @@ static void run_with_a_local_item(void *arg)
 
 TEST(select_with_an_item_that_is_a_local_variable_traps)
 {
-    for (char *kind = (char[]){"gpGPt"}; *kind; kind++)
+    static char kinds[] = "gpGPt";
+    for (char *kind = kinds; *kind; kind++)
         CHECK_TRAP(run_with_a_local_item, kind, "local");
 }
 #endif /* CORO_STACK_CHECK */
