@@ -805,7 +805,7 @@ CORO_API bool coro_is_transient(int rc);
 /* A token bucket: .rate a second, and up to .burst at once. The time for one is rounded up to a
  * whole tick: with ticks of 1 ms 300 a second are 250. */
 typedef struct coro_rate {
-    uint32_t rate;   /* tokens a second; set it while nobody waits */
+    uint32_t rate;   /* tokens a second; set this and the burst while nobody waits */
     uint32_t burst;  /* so many may be saved up; default 1 */
     coro_line line;  /* in coro_rate_take */
     coro_time empty; /* when the bucket was empty: it has a token for each 1 / rate s since */
@@ -2501,7 +2501,8 @@ CORO_API coro_op coro_backoff_wait(coro_task *co, coro_backoff *b, int rc)
  */
 static inline coro_time coro__rate_cost(const coro_rate *r, uint32_t n)
 {
-    return (coro_time)(((uint32_t)CORO_TICKS_PER_S - 1) / r->rate + 1) * (coro_time)n;
+    uint64_t cost = (uint64_t)(((uint32_t)CORO_TICKS_PER_S - 1) / r->rate + 1) * n;
+    return cost < CORO_FOREVER / 2 ? (coro_time)cost : CORO_FOREVER / 2; /* what sums can hold */
 }
 
 static inline bool coro__rate_try(coro_rate *r, uint32_t n, coro_time now)

@@ -597,6 +597,22 @@ TEST(rate_lets_a_thousand_pass_in_order_each_at_its_exact_time)
     CHECK_EQ(RUN(thousand, .rate = UINT32_MAX, .total = 999), 0); /* a token each ns at most */
 }
 
+SCENE(large_bursts)
+{
+    BEGIN();
+    rate.rate = 1;
+    rate.burst = 5000000; /* more than ticks of 32 bits can hold */
+    EXPECT(coro_rate_take(co, &rate, 1000000), 0);
+    EXPECT(coro_rate_try_take(co, &rate, 1), 0);
+    EXPECT(coro_rate_try_take(co, &rate, 4000000), -EAGAIN);
+    END();
+}
+
+TEST(rate_with_a_burst_of_weeks_does_not_overflow)
+{
+    CHECK_EQ(RUN(large_bursts), 0);
+}
+
 SCENE(not_now)
 {
     BEGIN();
