@@ -229,6 +229,9 @@ static inline bool coro_line_first(const coro_line *line, coro_waiter *w)
     return w->chosen || w->task;
 }
 
+/* For xxx_fini: is it in use? CORO_DEBUG says by whom. */
+CORO__COLD_API int coro__in_use(const coro_line *line, const coro_task *holder, bool used);
+
 /* coro_waiter_word -- what it waits with. */
 static inline intptr_t coro_waiter_word(coro_waiter w)
 {
@@ -275,7 +278,10 @@ static inline bool coro_event_is_set(const coro_event *e)
 }
 
 /* coro_event_fini -- 0; -EBUSY: in use. */
-CORO_API int coro_event_fini(coro_event *e);
+static inline int coro_event_fini(coro_event *e)
+{
+    return coro__in_use(&e->line, NULL, false);
+}
 
 /* A promise: a value that will be set once; a future. */
 typedef struct coro_promise {
@@ -301,7 +307,10 @@ static inline bool coro_promise_is_set(const coro_promise *p)
 }
 
 /* coro_promise_fini -- 0; -EBUSY: in use. */
-CORO_API int coro_promise_fini(coro_promise *p);
+static inline int coro_promise_fini(coro_promise *p)
+{
+    return coro__in_use(&p->line, NULL, false);
+}
 
 /* Something that is done once, by whoever comes first. */
 typedef struct coro_once {
@@ -329,7 +338,10 @@ CORO_API CORO__MUST_USE coro_op coro_once_enter(coro_task *co, coro_once *o);
 CORO_API int coro_once_leave(coro_task *co, coro_once *o, int rc);
 
 /* coro_once_fini -- 0; -EBUSY: in use. */
-CORO_API int coro_once_fini(coro_once *o);
+static inline int coro_once_fini(coro_once *o)
+{
+    return coro__in_use(&o->line, o->owner, false);
+}
 
 /* ================================================================================================
  * >>mutex
@@ -364,7 +376,10 @@ static inline int coro_mutex_unlock(coro_task *co, coro_mutex *m);
 CORO_API int coro_mutex_repair(coro_mutex *m);
 
 /* coro_mutex_fini -- 0; -EBUSY: in use. */
-CORO_API int coro_mutex_fini(coro_mutex *m);
+static inline int coro_mutex_fini(coro_mutex *m)
+{
+    return coro__in_use(&m->line, m->owner, false);
+}
 
 /* A condition variable. */
 typedef struct coro_cond {
@@ -385,15 +400,26 @@ typedef struct coro_cond {
  */
 CORO_API CORO__MUST_USE coro_op coro_cond_wait(coro_task *co, coro_cond *c, coro_mutex *m);
 
+CORO_API int coro__cond_wake(coro_cond *c, int n);
+
 /* coro_cond_signal -- wake the one who has waited longest; it runs when it gets the mutex. How many
  * were woken. -EPERM: nobody holds the mutex. */
-CORO_API int coro_cond_signal(coro_cond *c);
+static inline int coro_cond_signal(coro_cond *c)
+{
+    return coro__cond_wake(c, 1);
+}
 
 /* coro_cond_broadcast -- wake all. */
-CORO_API int coro_cond_broadcast(coro_cond *c);
+static inline int coro_cond_broadcast(coro_cond *c)
+{
+    return coro__cond_wake(c, INT_MAX);
+}
 
 /* coro_cond_fini -- 0; -EBUSY: in use. */
-CORO_API int coro_cond_fini(coro_cond *c);
+static inline int coro_cond_fini(coro_cond *c)
+{
+    return coro__in_use(&c->line, NULL, false);
+}
 
 /* A lock for one writer or many readers. First come, first served: a reader behind a waiting writer
  * waits, so a task that has a read lock must not take another. Readers are counted, not known. */
@@ -406,26 +432,48 @@ typedef struct coro_rwlock {
     bool dead;          /* a writer ended without unlocking */
 } coro_rwlock;
 
+CORO_API CORO__MUST_USE coro_op coro__rwlock_lock(coro_task *co, coro_rwlock *l, bool write);
+CORO_API CORO__MUST_USE int coro__rwlock_try(coro_task *co, coro_rwlock *l, bool write);
+CORO_API int coro__rwlock_end_write(coro_task *co, coro_rwlock *l, bool read_on);
+
 /* coro_rwlock_read_lock -- to read: waits and fails as coro_mutex_lock. */
-CORO_API CORO__MUST_USE coro_op coro_rwlock_read_lock(coro_task *co, coro_rwlock *l);
+CORO__MUST_USE static inline coro_op coro_rwlock_read_lock(coro_task *co, coro_rwlock *l)
+{
+    return coro__rwlock_lock(co, l, false);
+}
 
 /* coro_rwlock_write_lock -- to write, alone. */
-CORO_API CORO__MUST_USE coro_op coro_rwlock_write_lock(coro_task *co, coro_rwlock *l);
+CORO__MUST_USE static inline coro_op coro_rwlock_write_lock(coro_task *co, coro_rwlock *l)
+{
+    return coro__rwlock_lock(co, l, true);
+}
 
 /* coro_rwlock_try_read_lock -- 0; -EAGAIN: it would have to wait; else as coro_rwlock_read_lock. */
-CORO_API CORO__MUST_USE int coro_rwlock_try_read_lock(coro_task *co, coro_rwlock *l);
+CORO__MUST_USE static inline int coro_rwlock_try_read_lock(coro_task *co, coro_rwlock *l)
+{
+    return coro__rwlock_try(co, l, false);
+}
 
 /* coro_rwlock_try_write_lock -- likewise. */
-CORO_API CORO__MUST_USE int coro_rwlock_try_write_lock(coro_task *co, coro_rwlock *l);
+CORO__MUST_USE static inline int coro_rwlock_try_write_lock(coro_task *co, coro_rwlock *l)
+{
+    return coro__rwlock_try(co, l, true);
+}
 
 /* coro_rwlock_read_unlock -- -EPERM: nobody reads. */
 CORO_API int coro_rwlock_read_unlock(coro_rwlock *l);
 
 /* coro_rwlock_write_unlock -- -EPERM: this task does not write. */
-CORO_API int coro_rwlock_write_unlock(coro_task *co, coro_rwlock *l);
+static inline int coro_rwlock_write_unlock(coro_task *co, coro_rwlock *l)
+{
+    return coro__rwlock_end_write(co, l, false);
+}
 
 /* coro_rwlock_downgrade -- the writer becomes a reader, nobody writes in between. -EPERM. */
-CORO_API int coro_rwlock_downgrade(coro_task *co, coro_rwlock *l);
+static inline int coro_rwlock_downgrade(coro_task *co, coro_rwlock *l)
+{
+    return coro__rwlock_end_write(co, l, true);
+}
 
 /* coro_rwlock_limit -- how many may read at once. -EINVAL: none. */
 CORO_API int coro_rwlock_limit(coro_rwlock *l, coro_count readers);
@@ -434,7 +482,10 @@ CORO_API int coro_rwlock_limit(coro_rwlock *l, coro_count readers);
 CORO_API int coro_rwlock_repair(coro_rwlock *l);
 
 /* coro_rwlock_fini -- 0; -EBUSY: in use. */
-CORO_API int coro_rwlock_fini(coro_rwlock *l);
+static inline int coro_rwlock_fini(coro_rwlock *l)
+{
+    return coro__in_use(&l->line, l->writer, l->readers > 0);
+}
 
 /* ================================================================================================
  * >>semaphore
@@ -487,7 +538,10 @@ CORO_API int coro_sem_resize(coro_sem *s, int bound);
 CORO_API void coro_sem_close(coro_sem *s);
 
 /* coro_sem_fini -- 0; -EBUSY: in use. */
-CORO_API int coro_sem_fini(coro_sem *s);
+static inline int coro_sem_fini(coro_sem *s)
+{
+    return coro__in_use(&s->line, NULL, false);
+}
 
 /* A barrier: all wait for the last. */
 typedef struct coro_barrier {
@@ -515,7 +569,10 @@ CORO_API void coro_barrier_reset(coro_barrier *b);
 CORO_API void coro_barrier_abort(coro_barrier *b);
 
 /* coro_barrier_fini -- 0; -EBUSY: in use. */
-CORO_API int coro_barrier_fini(coro_barrier *b);
+static inline int coro_barrier_fini(coro_barrier *b)
+{
+    return coro__in_use(&b->line, NULL, false);
+}
 
 /* ================================================================================================
  * >>queue
@@ -699,6 +756,11 @@ typedef struct coro_sub {
  * >>select
  */
 
+/* coro_select_random -- as coro_select; of several that are ready, one by chance. The seed is in
+ * the frame; null: the first one. */
+CORO_API CORO__MUST_USE coro_op coro_select_random(coro_task *co, coro_case *cases, int n,
+                                                   uint32_t *seed);
+
 /* coro_select -- wait for the first of n cases; do that one, and none of the others.
  *
  *   coro_case cases[2];                                            // in the frame, zeroed
@@ -714,11 +776,10 @@ typedef struct coro_sub {
  * Errors:     -ECANCELED, -ETIMEDOUT: none was done. -EINVAL: all are off. -EPERM: a task of
  *             another loop waits at one.
  */
-CORO_API CORO__MUST_USE coro_op coro_select(coro_task *co, coro_case *cases, int n);
-
-/* coro_select_random -- of several that are ready, one by chance. The seed is in the frame. */
-CORO_API CORO__MUST_USE coro_op coro_select_random(coro_task *co, coro_case *cases, int n,
-                                                   uint32_t *seed);
+CORO__MUST_USE static inline coro_op coro_select(coro_task *co, coro_case *cases, int n)
+{
+    return coro_select_random(co, cases, n, NULL);
+}
 
 /* coro_case_get -- fill a case: take the next item, as coro_queue_get does. */
 #define coro_case_get(c, q, item)                                                                 \
@@ -823,7 +884,10 @@ CORO_API CORO__MUST_USE coro_op coro_rate_take(coro_task *co, coro_rate *r, uint
 CORO_API CORO__MUST_USE int coro_rate_try_take(coro_task *co, coro_rate *r, uint32_t n);
 
 /* coro_rate_fini -- 0; -EBUSY: in use. */
-CORO_API int coro_rate_fini(coro_rate *r);
+static inline int coro_rate_fini(coro_rate *r)
+{
+    return coro__in_use(&r->line, NULL, false);
+}
 
 typedef enum coro_breaker_is { CORO_BREAKER_CLOSED, CORO_BREAKER_OPEN, CORO_BREAKER_HALF_OPEN }
     coro_breaker_is;
@@ -1315,8 +1379,7 @@ static inline void coro__line_end_all(coro_line *line, intptr_t result)
         coro_line_end(line, w, result);
 }
 
-/* For xxx_fini: is it in use? CORO_DEBUG says by whom. */
-CORO__COLD_PRIVATE int coro__in_use(const coro_line *line, const coro_task *holder, bool used)
+CORO__COLD_API int coro__in_use(const coro_line *line, const coro_task *holder, bool used)
 {
     if (coro__line_empty(line) && !holder && !used)
         return 0;
@@ -1351,11 +1414,6 @@ CORO_API void coro_event_set(coro_event *e)
     coro__line_end_all(&e->line, 0);
 }
 
-CORO_API int coro_event_fini(coro_event *e)
-{
-    return coro__in_use(&e->line, NULL, false);
-}
-
 CORO_API coro_op coro_promise_get(coro_task *co, coro_promise *p)
 {
     static const coro_ops ops = {CORO__T("promise"), coro_line_abort, NULL};
@@ -1374,11 +1432,6 @@ CORO_API int coro_promise_set(coro_promise *p, intptr_t value)
     p->value = value;
     coro__line_end_all(&p->line, value);
     return 0;
-}
-
-CORO_API int coro_promise_fini(coro_promise *p)
-{
-    return coro__in_use(&p->line, NULL, false);
 }
 
 static inline void coro__once_ended(coro_note *note, coro_task *task);
@@ -1433,11 +1486,6 @@ CORO_API int coro_once_leave(coro_task *co, coro_once *o, int rc)
     coro_note_drop(co, &o->note);
     coro__once_left(o, rc >= 0);
     return 0;
-}
-
-CORO_API int coro_once_fini(coro_once *o)
-{
-    return coro__in_use(&o->line, o->owner, false);
 }
 
 /* --- mutex --------------------------------------------------------------------------------------
@@ -1498,11 +1546,6 @@ CORO_API int coro_mutex_repair(coro_mutex *m)
     return 0;
 }
 
-CORO_API int coro_mutex_fini(coro_mutex *m)
-{
-    return coro__in_use(&m->line, m->owner, false);
-}
-
 /* --- condition -------------------------------------------------------------------------------- */
 
 /* To the mutex, with what to return then. */
@@ -1543,7 +1586,7 @@ CORO_API coro_op coro_cond_wait(coro_task *co, coro_cond *c, coro_mutex *m)
     return coro_line_wait(co, &c->line, &ops, 0);
 }
 
-static inline int coro__cond_wake(coro_cond *c, int n)
+CORO_API int coro__cond_wake(coro_cond *c, int n)
 {
     int i = 0;
     if (c->line.tasks.head && (!c->mutex->owner || coro__line_foreign(&c->line, c->mutex->owner)))
@@ -1551,21 +1594,6 @@ static inline int coro__cond_wake(coro_cond *c, int n)
     for (; i < n && c->line.tasks.head; i++)
         coro__cond_go_back(c, c->line.tasks.head, 1);
     return i;
-}
-
-CORO_API int coro_cond_signal(coro_cond *c)
-{
-    return coro__cond_wake(c, 1);
-}
-
-CORO_API int coro_cond_broadcast(coro_cond *c)
-{
-    return coro__cond_wake(c, INT_MAX);
-}
-
-CORO_API int coro_cond_fini(coro_cond *c)
-{
-    return coro__in_use(&c->line, NULL, false);
 }
 
 /* --- rwlock -------------------------------------------------------------------------------------
@@ -1614,7 +1642,7 @@ static inline void coro__rwlock_gone(coro_task *task, coro_waitq *queue)
     coro__rwlock_admit(CORO__AROUND(coro_rwlock, line.tasks, queue));
 }
 
-static inline int coro__rwlock_try(coro_task *co, coro_rwlock *l, bool write)
+CORO_API int coro__rwlock_try(coro_task *co, coro_rwlock *l, bool write)
 {
     if (l->dead)
         return -EOWNERDEAD;
@@ -1628,7 +1656,7 @@ static inline int coro__rwlock_try(coro_task *co, coro_rwlock *l, bool write)
     return 0;
 }
 
-static inline coro_op coro__rwlock_lock(coro_task *co, coro_rwlock *l, bool write)
+CORO_API coro_op coro__rwlock_lock(coro_task *co, coro_rwlock *l, bool write)
 {
     static const coro_ops ops = {CORO__T("rwlock"), coro_line_abort, coro__rwlock_gone};
     int rc;
@@ -1636,26 +1664,6 @@ static inline coro_op coro__rwlock_lock(coro_task *co, coro_rwlock *l, bool writ
         return coro_refuse(co);
     rc = coro__rwlock_try(co, l, write);
     return rc == -EAGAIN ? coro_line_wait(co, &l->line, &ops, write) : coro_done(co, rc);
-}
-
-CORO_API coro_op coro_rwlock_read_lock(coro_task *co, coro_rwlock *l)
-{
-    return coro__rwlock_lock(co, l, false);
-}
-
-CORO_API coro_op coro_rwlock_write_lock(coro_task *co, coro_rwlock *l)
-{
-    return coro__rwlock_lock(co, l, true);
-}
-
-CORO_API int coro_rwlock_try_read_lock(coro_task *co, coro_rwlock *l)
-{
-    return coro__rwlock_try(co, l, false);
-}
-
-CORO_API int coro_rwlock_try_write_lock(coro_task *co, coro_rwlock *l)
-{
-    return coro__rwlock_try(co, l, true);
 }
 
 CORO_API int coro_rwlock_read_unlock(coro_rwlock *l)
@@ -1667,7 +1675,7 @@ CORO_API int coro_rwlock_read_unlock(coro_rwlock *l)
     return 0;
 }
 
-static inline int coro__rwlock_end_write(coro_task *co, coro_rwlock *l, bool read_on)
+CORO_API int coro__rwlock_end_write(coro_task *co, coro_rwlock *l, bool read_on)
 {
     if (l->writer != co)
         return -EPERM;
@@ -1676,16 +1684,6 @@ static inline int coro__rwlock_end_write(coro_task *co, coro_rwlock *l, bool rea
     l->readers += read_on;
     coro__rwlock_admit(l);
     return 0;
-}
-
-CORO_API int coro_rwlock_write_unlock(coro_task *co, coro_rwlock *l)
-{
-    return coro__rwlock_end_write(co, l, false);
-}
-
-CORO_API int coro_rwlock_downgrade(coro_task *co, coro_rwlock *l)
-{
-    return coro__rwlock_end_write(co, l, true);
 }
 
 CORO_API int coro_rwlock_limit(coro_rwlock *l, coro_count readers)
@@ -1703,11 +1701,6 @@ CORO_API int coro_rwlock_repair(coro_rwlock *l)
         return -EINVAL;
     l->dead = false;
     return 0;
-}
-
-CORO_API int coro_rwlock_fini(coro_rwlock *l)
-{
-    return coro__in_use(&l->line, l->writer, l->readers > 0);
 }
 
 /* --- semaphore ----------------------------------------------------------------------------------
@@ -1804,11 +1797,6 @@ CORO_API void coro_sem_close(coro_sem *s)
     coro__line_end_all(&s->line, -ESHUTDOWN);
 }
 
-CORO_API int coro_sem_fini(coro_sem *s)
-{
-    return coro__in_use(&s->line, NULL, false);
-}
-
 /* --- barrier ---------------------------------------------------------------------------------- */
 
 static inline void coro__barrier_gone(coro_task *task, coro_waitq *queue)
@@ -1858,11 +1846,6 @@ CORO_API void coro_barrier_abort(coro_barrier *b)
 {
     coro_barrier_reset(b);
     b->broken = true;
-}
-
-CORO_API int coro_barrier_fini(coro_barrier *b)
-{
-    return coro__in_use(&b->line, NULL, false);
 }
 
 /* --- queue --------------------------------------------------------------------------------------
@@ -2381,7 +2364,7 @@ static inline int coro__case_drawn(coro_case *cases, int n, int i, uint32_t *see
     return at;
 }
 
-static inline coro_op coro__select(coro_task *co, coro_case *cases, int n, uint32_t *seed)
+CORO_API coro_op coro_select_random(coro_task *co, coro_case *cases, int n, uint32_t *seed)
 {
     static const coro_ops ops = {CORO__T("select"), coro__select_abort, NULL};
     int i, on = 0;
@@ -2415,16 +2398,6 @@ static inline coro_op coro__select(coro_task *co, coro_case *cases, int n, uint3
             coro__case_park(&cases[i]);
     }
     return coro_suspend(co, &cases->selecting, &ops, (intptr_t)cases);
-}
-
-CORO_API coro_op coro_select(coro_task *co, coro_case *cases, int n)
-{
-    return coro__select(co, cases, n, NULL);
-}
-
-CORO_API coro_op coro_select_random(coro_task *co, coro_case *cases, int n, uint32_t *seed)
-{
-    return coro__select(co, cases, n, seed);
 }
 
 /* --- retry ------------------------------------------------------------------------------------ */
@@ -2585,11 +2558,6 @@ CORO_API coro_op coro_rate_take(coro_task *co, coro_rate *r, uint32_t n)
     if (r->line.tasks.head == co)
         coro__rate_alarm(r, co);
     return op;
-}
-
-CORO_API int coro_rate_fini(coro_rate *r)
-{
-    return coro__in_use(&r->line, NULL, false);
 }
 
 /* Has it been so long? What ticks of 32 bits cannot say any more was. */
