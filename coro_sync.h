@@ -74,53 +74,39 @@
  *
  * >>names
  *
- *   may wait: suspends the task.  cancel: fails with -ECANCELED in a cancelled scope.
+ *   wait: may suspend the task; fails with -ECANCELED in a cancelled scope. fail: otherwise, too.
  *   where: c = in a coroutine's body, t = anywhere on the loop's thread, i = interrupts, threads.
  *
- *   name                              may wait  cancel  can fail  where
- *   coro_event_wait                   yes       yes     no        c
- *   coro_event_set coro_event_clear coro_event_is_set    no  no  no   t
- *   coro_promise_get                  yes       yes     yes       c
- *   coro_promise_set coro_promise_is_set     no     no      yes   t
- *   coro_once_enter                   yes       yes     no        c
- *   coro_once_leave                   no        no      yes       t
- *   coro_mutex_lock                   yes       yes     yes       c
- *   coro_mutex_try_lock coro_mutex_unlock coro_mutex_repair   no  no  yes  t
- *   coro_cond_wait                    yes       yes     yes       c
- *   coro_cond_signal coro_cond_broadcast     no     no      yes   t
- *   coro_rwlock_read_lock coro_rwlock_write_lock   yes  yes  yes  c
- *   coro_rwlock_try_read_lock coro_rwlock_try_write_lock coro_rwlock_read_unlock
- *   coro_rwlock_write_unlock coro_rwlock_downgrade coro_rwlock_limit
- *   coro_rwlock_repair                no        no      yes       t
- *   coro_sem_acquire coro_sem_acquire_n      yes    yes     yes   c
- *   coro_sem_init coro_sem_try_acquire coro_sem_release coro_sem_release_n coro_sem_resize
- *   coro_sem_close                    no        no      yes       t
- *   coro_barrier_wait                 yes       yes     yes       c
- *   coro_barrier_init coro_barrier_reset coro_barrier_abort   no  no  yes  t
- *   CORO_QUEUE CORO_LIFO CORO_PRIORITY_QUEUE CORO_RING CORO_TOPIC CORO_POOL   declare
- *   coro_queue_put coro_queue_get coro_queue_get_many   yes  yes  yes  c
- *   coro_queue_join                   yes       yes     no        c
- *   coro_queue_try_put coro_queue_try_get coro_queue_replace coro_queue_peek coro_queue_done
- *   coro_queue_close coro_queue_depth coro_queue_capacity     no  no  yes  t
- *   coro_ring_wait                    yes       yes     yes       c
- *   coro_ring_get                     no        no      no        t
- *   coro_ring_put                     no        no      yes       i
- *   coro_topic_next                   yes       yes     yes       c
- *   coro_topic_publish coro_topic_subscribe coro_topic_unsubscribe coro_topic_close   no no yes t
- *   coro_select coro_select_random    yes       yes     yes       c
- *   coro_case_get coro_case_put coro_case_event coro_case_promise coro_case_mutex coro_case_sem
- *   coro_case_topic coro_case_fill coro_case_off     no  no   no   c
- *   coro_backoff_wait                 yes       yes     yes       c
- *   coro_rate_take                    yes       yes     yes       c
- *   coro_is_transient                 no        no      no        t
- *   coro_rate_try_take coro_breaker_enter coro_breaker_leave coro_breaker_state   no  no  yes  c, t
- *   coro_pool_acquire coro_pool_drain yes       yes     yes       c
- *   coro_pool_release coro_pool_idle coro_pool_close    no  no  yes  t
- *   coro_line_wait coro_line_first coro_line_end coro_line_abort coro_line_move
- *   coro_waiter_word                  no        no      no        t (for objects of your own)
- *   coro_event_fini coro_promise_fini coro_once_fini coro_mutex_fini coro_cond_fini
- *   coro_rwlock_fini coro_sem_fini coro_barrier_fini coro_queue_fini coro_topic_fini
- *   coro_rate_fini coro_pool_fini     no        no      yes       t
+ *   wait fail where
+ *   yes  yes  c     coro_promise_get coro_mutex_lock coro_cond_wait coro_rwlock_read_lock
+ *                   coro_rwlock_write_lock coro_sem_acquire coro_sem_acquire_n coro_once_enter
+ *                   coro_barrier_wait coro_queue_put coro_queue_get coro_queue_get_many
+ *                   coro_ring_wait coro_topic_next coro_select coro_select_random
+ *                   coro_backoff_wait coro_rate_take coro_pool_acquire coro_pool_drain
+ *   yes  no   c     coro_event_wait coro_queue_join
+ *   no   no   c     coro_case_get coro_case_put coro_case_event coro_case_promise
+ *                   coro_case_mutex coro_case_sem coro_case_topic coro_case_fill coro_case_off
+ *   no   yes  i     coro_ring_put
+ *   no   no   t     coro_event_set coro_event_clear coro_event_is_set coro_promise_is_set
+ *                   coro_queue_depth coro_queue_capacity coro_queue_close coro_sem_close
+ *                   coro_barrier_reset coro_barrier_abort coro_topic_unsubscribe
+ *                   coro_topic_close coro_breaker_leave coro_breaker_state coro_pool_close
+ *                   coro_ring_get coro_is_transient
+ *   no   yes  t     coro_promise_set coro_once_leave coro_mutex_try_lock coro_mutex_unlock
+ *                   coro_mutex_repair coro_cond_signal coro_cond_broadcast
+ *                   coro_rwlock_try_read_lock coro_rwlock_try_write_lock coro_rwlock_read_unlock
+ *                   coro_rwlock_write_unlock coro_rwlock_downgrade coro_rwlock_limit
+ *                   coro_rwlock_repair coro_sem_init coro_sem_try_acquire coro_sem_release
+ *                   coro_sem_release_n coro_sem_resize coro_barrier_init coro_queue_try_put
+ *                   coro_queue_try_get coro_queue_replace coro_queue_peek coro_queue_done
+ *                   coro_topic_publish coro_topic_subscribe coro_rate_try_take
+ *                   coro_breaker_enter coro_pool_release coro_pool_idle coro_event_fini
+ *                   coro_promise_fini coro_once_fini coro_mutex_fini coro_cond_fini
+ *                   coro_rwlock_fini coro_sem_fini coro_barrier_fini coro_queue_fini
+ *                   coro_topic_fini coro_rate_fini coro_pool_fini
+ *   declare         CORO_QUEUE CORO_LIFO CORO_PRIORITY_QUEUE CORO_RING CORO_TOPIC CORO_POOL
+ *   of your own     coro_line_wait coro_line_first coro_line_end coro_line_abort coro_line_move
+ *                   coro_waiter_word: for objects that you write
  */
 #if !defined CORO_SYNC_H
 #define CORO_SYNC_H
