@@ -1143,19 +1143,14 @@ static inline char *coro__slot(const void *head, coro_count i, coro__shape shape
 /* Where an item is copied its size is a constant, or else likely one of these. */
 static inline void coro__copy(void *to, const void *from, coro_count size)
 {
-    switch (size) {
-    case 4:
-        CORO_MEMCPY(to, from, 4);
-        break;
-    case 8:
+    if (size == 8)
         CORO_MEMCPY(to, from, 8);
-        break;
-    case 16:
+    else if (size == 4)
+        CORO_MEMCPY(to, from, 4);
+    else if (size == 16)
         CORO_MEMCPY(to, from, 16);
-        break;
-    default:
+    else
         CORO_MEMCPY(to, from, size);
-    }
 }
 
 static inline coro_count coro__ring_index(coro_count first, coro_count n, coro_count room)
@@ -1516,9 +1511,8 @@ CORO_API void coro__mutex_hand_over(coro_mutex *m)
 CORO_API void coro__mutex_ended(coro_note *note, coro_task *task)
 {
     coro_mutex *m = CORO__AROUND(coro_mutex, note, note);
-#if CORO_DEBUG
-    coro_report(task, " has ended without unlocking a mutex");
-#endif /* CORO_DEBUG */
+    if (CORO_DEBUG)
+        coro_report(task, " has ended without unlocking a mutex");
     m->owner = NULL;
     m->dead = true;
     coro__line_end_all(&m->line, -EOWNERDEAD);
@@ -1593,9 +1587,8 @@ static inline bool coro__rwlock_room(const coro_rwlock *l, bool write)
 static inline void coro__rwlock_ended(coro_note *note, coro_task *task)
 {
     coro_rwlock *l = CORO__AROUND(coro_rwlock, note, note);
-#if CORO_DEBUG
-    coro_report(task, " has ended without unlocking a rwlock");
-#endif /* CORO_DEBUG */
+    if (CORO_DEBUG)
+        coro_report(task, " has ended without unlocking a rwlock");
     l->writer = NULL;
     l->dead = true;
     coro__line_end_all(&l->line, -EOWNERDEAD);
@@ -1846,24 +1839,16 @@ static inline uint64_t coro__priority_of(const void *item, coro__shape shape)
     coro_count code = (coro_count)(shape.order - CORO__PRIORITY);
     uint8_t size = (uint8_t)(code / 2 % 16);
     const char *at = (const char *)item + code / 32;
-    uint64_t v = 0, sign = (uint64_t)1 << (size * 8 - 1);
-    uint8_t v8;
-    uint16_t v16;
-    uint32_t v32;
-    switch (size) {
-    case 1:
-        CORO_MEMCPY(&v8, at, 1);
-        v = v8;
-        break;
-    case 2:
+    uint64_t v = *(const uint8_t *)at, sign = (uint64_t)1 << (size * 8 - 1);
+    if (size == 2) {
+        uint16_t v16;
         CORO_MEMCPY(&v16, at, 2);
         v = v16;
-        break;
-    case 4:
+    } else if (size == 4) {
+        uint32_t v32;
         CORO_MEMCPY(&v32, at, 4);
         v = v32;
-        break;
-    default:
+    } else if (size == 8) {
         CORO_MEMCPY(&v, at, 8);
     }
     return code % 2 ? v ^ sign : v; /* so that less than 0 is less */
@@ -2156,14 +2141,13 @@ static inline void coro__topic_copy(const coro_topic *t, coro_sub *sub, void *it
                                     coro__shape shape)
 {
     coro_total behind = t->sent - sub->next;
+    coro_count at;
     sub->missed = behind > shape.room ? behind - shape.room : 0;
     sub->lost += sub->missed;
     sub->next += sub->missed + 1;
     behind -= sub->missed;
-    coro__copy(item,
-               coro__slot(t, coro__ring_index(t->at, (coro_count)(shape.room - behind), shape.room),
-                          shape) + shape.item,
-               shape.size);
+    at = coro__ring_index(t->at, (coro_count)(shape.room - behind), shape.room);
+    coro__copy(item, coro__slot(t, at, shape) + shape.item, shape.size);
 }
 
 CORO_API int coro__topic_subscribe(coro_topic *t, coro_sub *sub)
@@ -2496,20 +2480,15 @@ static inline void coro__rate_grant(coro_rate *r, coro_time now)
     }
 }
 
-static inline coro_rate *coro__rate_of(coro_waitq *queue)
-{
-    return CORO__AROUND(coro_rate, line.tasks, queue);
-}
-
 static inline void coro__rate_gone(coro_task *task, coro_waitq *queue)
 {
-    coro__rate_grant(coro__rate_of(queue), coro_loop_now(coro_loop_of(task)));
+    coro__rate_grant(CORO__AROUND(coro_rate, line.tasks, queue), coro_loop_now(coro_loop_of(task)));
 }
 
 /* The first one's time has come; or a limit of the user's; or it is cancelled. */
 static inline coro_abort coro__rate_abort(coro_task *task, coro_waitq *queue)
 {
-    coro_rate *r = coro__rate_of(queue);
+    coro_rate *r = CORO__AROUND(coro_rate, line.tasks, queue);
     coro_time now = coro_loop_now(coro_loop_of(task));
     if (coro_cancelled(task) || queue->head != task ||
         coro_time_since(now, r->empty) < coro__rate_cost(r, (uint32_t)coro_word(task)))
@@ -2518,16 +2497,11 @@ static inline coro_abort coro__rate_abort(coro_task *task, coro_waitq *queue)
     return CORO_ABORT_LATER;
 }
 
-static inline int coro__rate_now(coro_task *co, coro_rate *r, uint32_t n)
+CORO_API int coro_rate_try_take(coro_task *co, coro_rate *r, uint32_t n)
 {
     if (!r->rate || n > (r->burst ? r->burst : 1))
         return -EINVAL;
     return coro__line_empty(&r->line) && coro__rate_try(r, n, coro_now(co)) ? 0 : -EAGAIN;
-}
-
-CORO_API int coro_rate_try_take(coro_task *co, coro_rate *r, uint32_t n)
-{
-    return coro__rate_now(co, r, n);
 }
 
 CORO_API coro_op coro_rate_take(coro_task *co, coro_rate *r, uint32_t n)
@@ -2537,7 +2511,7 @@ CORO_API coro_op coro_rate_take(coro_task *co, coro_rate *r, uint32_t n)
     int rc;
     if (coro_cancelled(co))
         return coro_refuse(co);
-    rc = coro__rate_now(co, r, n);
+    rc = coro_rate_try_take(co, r, n);
     if (rc != -EAGAIN)
         return coro_done(co, rc);
     op = coro_line_wait(co, &r->line, &ops, (intptr_t)n);
