@@ -1056,42 +1056,40 @@ template <class T> static inline const T *coro__pointer_to_put(const T *p) { ret
 CORO_API coro_op coro__mutex_wait(coro_task *co, coro_mutex *m);
 CORO_API void coro__mutex_hand_over(coro_mutex *m);
 CORO_API void coro__mutex_ended(coro_note *note, coro_task *task);
-CORO__SLOW_API CORO__MUST_USE coro_op coro__queue_put_slow(coro_task *co, coro_queue *q,
-                                                           const void *item, coro__shape shape);
-CORO__SLOW_API CORO__MUST_USE coro_op coro__queue_get_slow(coro_task *co, coro_queue *q, void *item,
-                                                           coro__shape shape);
-CORO_API CORO__MUST_USE coro_op coro__queue_get_many(coro_task *co, coro_queue *q, void *items,
-                                                     coro_count n, coro__shape shape);
-CORO_API CORO__MUST_USE int coro__queue_try_put(coro_queue *q, const void *item,
-                                                coro__shape shape);
-CORO_API CORO__MUST_USE int coro__queue_try_get(coro_queue *q, void *item, coro__shape shape);
-CORO_API int coro__queue_replace(coro_queue *q, const void *item, void *old, coro__shape shape);
-CORO_API int coro__queue_peek(coro_queue *q, void *item, coro__shape shape);
-CORO_API void coro__queue_close(coro_queue *q);
-CORO_API int coro__queue_done(coro_queue *q);
-CORO_API CORO__MUST_USE coro_op coro__queue_join(coro_task *co, coro_queue *q);
-CORO_API int coro__queue_fini(coro_queue *q);
-CORO_API int coro__ring_put(coro_ring *r, const void *item, coro__shape shape);
-CORO_API int coro__ring_get(coro_ring *r, void *item, coro__shape shape);
-CORO_API CORO__MUST_USE coro_op coro__ring_wait(coro_task *co, coro_ring *r);
-CORO_API int coro__topic_subscribe(coro_topic *t, coro_sub *sub);
-CORO_API void coro__topic_unsubscribe(coro_topic *t, coro_sub *sub);
-CORO_API int coro__topic_publish(coro_topic *t, const void *item, coro__shape shape);
-CORO_API CORO__MUST_USE coro_op coro__topic_next(coro_task *co, coro_topic *t, coro_sub *sub,
-                                                 void *item, coro__shape shape);
-CORO_API void coro__topic_close(coro_topic *t);
-CORO_API int coro__topic_fini(coro_topic *t);
-CORO_API void coro__case_get(coro_case *c, coro_queue *q, void *item, coro__shape shape);
-CORO_API void coro__case_put(coro_case *c, coro_queue *q, const void *item, coro__shape shape);
-CORO_API void coro__case_topic(coro_case *c, coro_topic *t, coro_sub *sub, void *item,
-                               coro__shape shape);
-CORO_API CORO__MUST_USE coro_op coro__pool_acquire(coro_task *co, coro_pool *p, void *item,
-                                                   coro__shape shape);
-CORO_API int coro__pool_release(coro_pool *p, void *item, bool healthy, coro__shape shape);
-CORO_API int coro__pool_idle(coro_task *co, coro_pool *p, void *item, coro__shape shape);
-CORO_API void coro__pool_close(coro_pool *p);
-CORO_API CORO__MUST_USE coro_op coro__pool_drain(coro_task *co, coro_pool *p);
-CORO_API int coro__pool_fini(coro_pool *p);
+CORO__SLOW_API CORO__MUST_USE coro_op coro__queue_put_slow(coro_task *, coro_queue *, const void
+                                                           *item, coro__shape);
+CORO__SLOW_API CORO__MUST_USE coro_op coro__queue_get_slow(coro_task *, coro_queue *, void *item,
+                                                           coro__shape);
+CORO_API CORO__MUST_USE coro_op coro__queue_get_many(coro_task *, coro_queue *, void *items,
+                                                     coro_count n, coro__shape);
+CORO_API CORO__MUST_USE int coro__queue_try_put(coro_queue *, const void *item, coro__shape);
+CORO_API CORO__MUST_USE int coro__queue_try_get(coro_queue *, void *item, coro__shape);
+CORO_API int coro__queue_replace(coro_queue *, const void *item, void *old, coro__shape);
+CORO_API int coro__queue_peek(coro_queue *, void *item, coro__shape);
+CORO_API void coro__queue_close(coro_queue *);
+CORO_API int coro__queue_done(coro_queue *);
+CORO_API CORO__MUST_USE coro_op coro__queue_join(coro_task *, coro_queue *);
+CORO_API int coro__queue_fini(coro_queue *);
+CORO_API int coro__ring_put(coro_ring *, const void *item, coro__shape);
+CORO_API int coro__ring_get(coro_ring *, void *item, coro__shape);
+CORO_API CORO__MUST_USE coro_op coro__ring_wait(coro_task *, coro_ring *);
+CORO_API int coro__topic_subscribe(coro_topic *, coro_sub *);
+CORO_API void coro__topic_unsubscribe(coro_topic *, coro_sub *);
+CORO_API int coro__topic_publish(coro_topic *, const void *item, coro__shape);
+CORO_API CORO__MUST_USE coro_op coro__topic_next(coro_task *, coro_topic *, coro_sub *, void *item,
+                                                 coro__shape);
+CORO_API void coro__topic_close(coro_topic *);
+CORO_API int coro__topic_fini(coro_topic *);
+CORO_API void coro__case_get(coro_case *, coro_queue *, void *item, coro__shape);
+CORO_API void coro__case_put(coro_case *, coro_queue *, const void *item, coro__shape);
+CORO_API void coro__case_topic(coro_case *, coro_topic *, coro_sub *, void *item, coro__shape);
+CORO_API CORO__MUST_USE coro_op coro__pool_acquire(coro_task *, coro_pool *, void *item,
+                                                   coro__shape);
+CORO_API int coro__pool_release(coro_pool *, void *item, bool healthy, coro__shape);
+CORO_API int coro__pool_idle(coro_task *, coro_pool *, void *item, coro__shape);
+CORO_API void coro__pool_close(coro_pool *);
+CORO_API CORO__MUST_USE coro_op coro__pool_drain(coro_task *, coro_pool *);
+CORO_API int coro__pool_fini(coro_pool *);
 
 static inline void coro__mutex_take(coro_task *task, coro_mutex *m)
 {
