@@ -263,7 +263,7 @@ static inline bool coro_event_is_set(const coro_event *e)
     return e->set;
 }
 
-/* coro_event_fini -- 0; -EBUSY: in use. */
+/* coro_event_fini -- check that nobody uses it: 0; -EBUSY. */
 static inline int coro_event_fini(coro_event *e)
 {
     return coro__in_use(&e->line, NULL, false);
@@ -292,7 +292,7 @@ static inline bool coro_promise_is_set(const coro_promise *p)
     return p->set;
 }
 
-/* coro_promise_fini -- 0; -EBUSY: in use. */
+/* coro_promise_fini -- check that nobody uses it: 0; -EBUSY. */
 static inline int coro_promise_fini(coro_promise *p)
 {
     return coro__in_use(&p->line, NULL, false);
@@ -323,7 +323,7 @@ CORO_API CORO__MUST_USE coro_op coro_once_enter(coro_task *co, coro_once *o);
 /* coro_once_leave -- rc < 0: it failed, the next one tries. -EPERM: this task is not at it. */
 CORO_API int coro_once_leave(coro_task *co, coro_once *o, int rc);
 
-/* coro_once_fini -- 0; -EBUSY: in use. */
+/* coro_once_fini -- check that nobody uses it: 0; -EBUSY. */
 static inline int coro_once_fini(coro_once *o)
 {
     return coro__in_use(&o->line, o->owner, false);
@@ -359,9 +359,14 @@ static inline int coro_mutex_unlock(coro_task *co, coro_mutex *m);
 
 /* coro_mutex_repair -- after -EOWNERDEAD, when what it protects is in order again: it can be used.
  * -EINVAL: it was in order. */
-CORO_API int coro_mutex_repair(coro_mutex *m);
+static inline int coro_mutex_repair(coro_mutex *m)
+{
+    int rc = m->dead ? 0 : -EINVAL;
+    m->dead = false;
+    return rc;
+}
 
-/* coro_mutex_fini -- 0; -EBUSY: in use. */
+/* coro_mutex_fini -- check that nobody uses it: 0; -EBUSY. */
 static inline int coro_mutex_fini(coro_mutex *m)
 {
     return coro__in_use(&m->line, m->owner, false);
@@ -401,7 +406,7 @@ static inline int coro_cond_broadcast(coro_cond *c)
     return coro__cond_wake(c, INT_MAX);
 }
 
-/* coro_cond_fini -- 0; -EBUSY: in use. */
+/* coro_cond_fini -- check that nobody uses it: 0; -EBUSY. */
 static inline int coro_cond_fini(coro_cond *c)
 {
     return coro__in_use(&c->line, NULL, false);
@@ -465,9 +470,14 @@ static inline int coro_rwlock_downgrade(coro_task *co, coro_rwlock *l)
 CORO_API int coro_rwlock_limit(coro_rwlock *l, coro_count readers);
 
 /* coro_rwlock_repair -- as coro_mutex_repair. */
-CORO_API int coro_rwlock_repair(coro_rwlock *l);
+static inline int coro_rwlock_repair(coro_rwlock *l)
+{
+    int rc = l->dead ? 0 : -EINVAL;
+    l->dead = false;
+    return rc;
+}
 
-/* coro_rwlock_fini -- 0; -EBUSY: in use. */
+/* coro_rwlock_fini -- check that nobody uses it: 0; -EBUSY. */
 static inline int coro_rwlock_fini(coro_rwlock *l)
 {
     return coro__in_use(&l->line, l->writer, l->readers > 0);
@@ -523,7 +533,7 @@ CORO_API int coro_sem_resize(coro_sem *s, int bound);
 /* coro_sem_close -- whoever waits or comes has -ESHUTDOWN. Permits that are out can come back. */
 CORO_API void coro_sem_close(coro_sem *s);
 
-/* coro_sem_fini -- 0; -EBUSY: in use. */
+/* coro_sem_fini -- check that nobody uses it: 0; -EBUSY. */
 static inline int coro_sem_fini(coro_sem *s)
 {
     return coro__in_use(&s->line, NULL, false);
@@ -554,7 +564,7 @@ CORO_API void coro_barrier_reset(coro_barrier *b);
 /* coro_barrier_abort -- the same for all who come, until coro_barrier_reset. */
 CORO_API void coro_barrier_abort(coro_barrier *b);
 
-/* coro_barrier_fini -- 0; -EBUSY: in use. */
+/* coro_barrier_fini -- check that nobody uses it: 0; -EBUSY. */
 static inline int coro_barrier_fini(coro_barrier *b)
 {
     return coro__in_use(&b->line, NULL, false);
@@ -649,7 +659,7 @@ typedef struct coro_queue {
 /* coro_queue_capacity -- how many can be. A constant. */
 #define coro_queue_capacity(q) (sizeof *(q)->room - 1)
 
-/* coro_queue_fini -- 0; -EBUSY: in use. */
+/* coro_queue_fini -- check that nobody uses it: 0; -EBUSY. */
 #define coro_queue_fini(q) coro__queue_fini(CORO__QUEUE_OF(q))
 
 /* What rings of all types have in common: items from one interrupt or thread to one task. */
@@ -735,7 +745,7 @@ typedef struct coro_sub {
 /* coro_topic_close -- no more items. */
 #define coro_topic_close(t) coro__topic_close(CORO__HEAD_OF(coro_topic, t))
 
-/* coro_topic_fini -- 0; -EBUSY: in use. */
+/* coro_topic_fini -- check that nobody uses it: 0; -EBUSY. */
 #define coro_topic_fini(t) coro__topic_fini(CORO__HEAD_OF(coro_topic, t))
 
 /* ================================================================================================
@@ -869,7 +879,7 @@ CORO_API CORO__MUST_USE coro_op coro_rate_take(coro_task *co, coro_rate *r, uint
 /* coro_rate_try_take -- 0; -EAGAIN: not now. */
 CORO_API CORO__MUST_USE int coro_rate_try_take(coro_task *co, coro_rate *r, uint32_t n);
 
-/* coro_rate_fini -- 0; -EBUSY: in use. */
+/* coro_rate_fini -- check that nobody uses it: 0; -EBUSY. */
 static inline int coro_rate_fini(coro_rate *r)
 {
     return coro__in_use(&r->line, NULL, false);
@@ -1056,10 +1066,8 @@ template <class T> static inline const T *coro__pointer_to_put(const T *p) { ret
 CORO_API coro_op coro__mutex_wait(coro_task *co, coro_mutex *m);
 CORO_API void coro__mutex_hand_over(coro_mutex *m);
 CORO_API void coro__mutex_ended(coro_note *note, coro_task *task);
-CORO__SLOW_API CORO__MUST_USE coro_op coro__queue_put_slow(coro_task *, coro_queue *, const void
-                                                           *item, coro__shape);
-CORO__SLOW_API CORO__MUST_USE coro_op coro__queue_get_slow(coro_task *, coro_queue *, void *item,
-                                                           coro__shape);
+CORO__SLOW_API coro_op coro__queue_put_slow(coro_task *, coro_queue *, const void *, coro__shape);
+CORO__SLOW_API coro_op coro__queue_get_slow(coro_task *, coro_queue *, void *, coro__shape);
 CORO_API CORO__MUST_USE coro_op coro__queue_get_many(coro_task *, coro_queue *, void *items,
                                                      coro_count n, coro__shape);
 CORO_API CORO__MUST_USE int coro__queue_try_put(coro_queue *, const void *item, coro__shape);
@@ -1225,13 +1233,13 @@ CORO__FAST CORO__MUST_USE static inline coro_op coro__queue_get(coro_task *co, c
 
 /* --- lines ------------------------------------------------------------------------------------ */
 
-static inline void coro__line_joined(coro_line *line)
+static inline void coro__line_count_in(coro_line *line)
 {
     if (CORO__UNLIKELY(++line->waiting > line->most))
         line->most = line->waiting;
 }
 
-static inline void coro__line_left(coro_line *line, const coro_task *task)
+static inline void coro__line_count_out(coro_line *line, const coro_task *task)
 {
 #if CORO_LINE_TIMES
     coro_time d = coro_time_since(coro_loop_recent(coro_loop_of(task)), coro_waits_since(task));
@@ -1258,7 +1266,7 @@ static inline void coro__line_leave(coro_line *line, coro_task *task)
 {
     if (CORO__UNLIKELY(line->cases))
         coro__line_close_up(line, task);
-    coro__line_left(line, task);
+    coro__line_count_out(line, task);
 }
 
 /* Everything here is one loop's: what another's task waits for could be completed by a thread that
@@ -1278,7 +1286,7 @@ CORO_API coro_op coro_line_wait(coro_task *co, coro_line *line, const coro_ops *
 {
     if (CORO__UNLIKELY(coro__line_foreign(line, co)))
         return coro_done(co, -EPERM);
-    coro__line_joined(line);
+    coro__line_count_in(line);
     return coro_suspend(co, &line->tasks, ops, word);
 }
 
@@ -1292,7 +1300,7 @@ CORO_API void coro_line_move(coro_line *line, coro_task *task, coro_line *to, co
                              intptr_t word)
 {
     coro__line_leave(line, task);
-    coro__line_joined(to);
+    coro__line_count_in(to);
     coro_move(task, &to->tasks, ops, word);
 }
 
@@ -1307,7 +1315,7 @@ static inline void coro__case_park(coro_case *c)
         c->prev = line->cases->prev;
         c->prev->next = c->next->prev = c;
     }
-    coro__line_joined(line);
+    coro__line_count_in(line);
 }
 
 static inline void coro__case_unpark(coro_case *c)
@@ -1320,7 +1328,7 @@ static inline void coro__case_unpark(coro_case *c)
     c->next->prev = c->prev;
     c->prev->next = c->next;
     c->next = NULL;
-    coro__line_left(line, c->task);
+    coro__line_count_out(line, c->task);
 }
 
 static inline void coro__cases_unpark(coro_case *cases)
@@ -1516,14 +1524,6 @@ CORO_API void coro__mutex_ended(coro_note *note, coro_task *task)
     coro__line_end_all(&m->line, -EOWNERDEAD);
 }
 
-CORO_API int coro_mutex_repair(coro_mutex *m)
-{
-    if (!m->dead)
-        return -EINVAL;
-    m->dead = false;
-    return 0;
-}
-
 /* --- condition -------------------------------------------------------------------------------- */
 
 /* To the mutex, with what to return then. */
@@ -1669,14 +1669,6 @@ CORO_API int coro_rwlock_limit(coro_rwlock *l, coro_count readers)
         return -EINVAL;
     l->limit = readers;
     coro__rwlock_admit(l);
-    return 0;
-}
-
-CORO_API int coro_rwlock_repair(coro_rwlock *l)
-{
-    if (!l->dead)
-        return -EINVAL;
-    l->dead = false;
     return 0;
 }
 
@@ -2088,9 +2080,9 @@ CORO_API coro_op coro__queue_join(coro_task *co, coro_queue *q)
 
 CORO_API int coro__queue_fini(coro_queue *q)
 {
-    int rc = coro__in_use(&q->getters, NULL, false);
-    rc = coro__in_use(&q->putters, NULL, false) ? -EBUSY : rc;
-    return coro__in_use(&q->joiners, NULL, false) ? -EBUSY : rc;
+    int rc = coro__in_use(&q->getters, NULL, false); /* each tells who waits */
+    rc |= coro__in_use(&q->putters, NULL, false);
+    return rc | coro__in_use(&q->joiners, NULL, false);
 }
 
 /* --- ring ---------------------------------------------------------------------------------------
@@ -2462,8 +2454,7 @@ static inline bool coro__rate_try(coro_rate *r, uint32_t n, coro_time now)
 /* When there will be enough for the one who is first. */
 static inline void coro__rate_alarm(const coro_rate *r, coro_task *task)
 {
-    coro_time cost = coro__rate_cost(r, (uint32_t)coro_word(task));
-    coro_alarm(task, coro_time_after(r->empty, cost));
+    coro_alarm(task, coro_time_after(r->empty, coro__rate_cost(r, (uint32_t)coro_word(task))));
 }
 
 static inline void coro__rate_grant(coro_rate *r, coro_time now)
@@ -2537,7 +2528,7 @@ CORO_API coro_breaker_is coro_breaker_state(coro_task *co, const coro_breaker *b
 
 CORO_API int coro_breaker_enter(coro_task *co, coro_breaker *b)
 {
-    coro_breaker_is state = b->state == CORO_BREAKER_OPEN ? coro_breaker_state(co, b) : b->state;
+    coro_breaker_is state = coro_breaker_state(co, b);
     b->loop = coro_loop_of(co);
     if (state != b->state) {
         b->state = state;
@@ -2750,8 +2741,8 @@ CORO_API coro_op coro__pool_drain(coro_task *co, coro_pool *p)
 
 CORO_API int coro__pool_fini(coro_pool *p)
 {
-    int rc = coro__in_use(&p->line, NULL, p->out || p->idle);
-    return coro__in_use(&p->drainers, NULL, false) ? -EBUSY : rc;
+    return coro__in_use(&p->line, NULL, p->out || p->idle) |
+           coro__in_use(&p->drainers, NULL, false);
 }
 
 #pragma GCC diagnostic pop
