@@ -175,7 +175,7 @@ struct coro_case {
     coro_line *line;        /* where to wait else */
     void *object;           /* the queue, event ... */
     intptr_t word;          /* the operation's: where the item goes, or comes from; who */
-    void *item;             /* a topic's: where the item goes */
+    void *item;             /* a queue's or topic's: where it is, or goes; null: none of ours */
     coro__shape shape;      /* of the queue or topic */
     intptr_t rc;            /* once it is chosen: what the operation would have returned */
     coro_case *next, *prev; /* in its line; null: it does not wait */
@@ -812,6 +812,7 @@ static inline void coro_case_fill(coro_case *c, bool (*attempt)(coro_case *c, co
     c->line = line;
     c->object = object;
     c->word = word;
+    c->item = NULL;
 }
 
 /* coro_case_off -- this one is not waited for. */
@@ -2223,6 +2224,7 @@ CORO_API void coro__case_get(coro_case *c, coro_queue *q, void *item, coro__shap
 {
     coro_case_fill(c, coro__case_attempt_get, &q->getters, q, (intptr_t)item);
     c->shape = shape;
+    c->item = item;
 }
 
 static inline bool coro__case_attempt_put(coro_case *c, coro_task *co)
@@ -2236,6 +2238,7 @@ CORO_API void coro__case_put(coro_case *c, coro_queue *q, const void *item, coro
 {
     coro_case_fill(c, coro__case_attempt_put, &q->putters, q, (intptr_t)item);
     c->shape = shape;
+    c->item = (void *)c->word;
 }
 
 static inline bool coro__case_attempt_event(coro_case *c, coro_task *co)
@@ -2334,8 +2337,8 @@ CORO_API coro_op coro_select_random(coro_task *co, coro_case *cases, int n, uint
         return coro_local();
     for (i = 0; i < n; i++) {
         cases[i].index = i;
-        if (cases[i].attempt && (coro_is_local(co, (const void *)cases[i].word) ||
-                                 coro_is_local(co, cases[i].item)))
+        if (cases[i].attempt && cases[i].item && /* a word of the user's may be any number */
+            (coro_is_local(co, (void *)cases[i].word) || coro_is_local(co, cases[i].item)))
             return coro_local();
     }
     for (i = 0; i < n; i++) {
