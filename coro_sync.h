@@ -863,7 +863,7 @@ CORO_API bool coro_is_transient(int rc);
 /* A token bucket: .rate a second, and up to .burst at once. The time for one is rounded up to a
  * whole tick: with ticks of 1 ms 300 a second are 250. */
 typedef struct coro_rate {
-    uint32_t rate;   /* tokens a second; set this and the burst while nobody waits */
+    uint32_t rate;   /* tokens a second; set it while nobody waits */
     uint32_t burst;  /* so many may be saved up; default 1 */
     coro_line line;  /* in coro_rate_take */
     coro_time empty; /* when the bucket was empty: it has a token for each 1 / rate s since */
@@ -2441,9 +2441,14 @@ static inline coro_time coro__rate_cost(const coro_rate *r, uint32_t n)
     return cost < CORO_FOREVER / 2 ? (coro_time)cost : CORO_FOREVER / 2; /* what sums can hold */
 }
 
+static inline uint32_t coro__rate_burst(const coro_rate *r)
+{
+    return r->burst ? r->burst : 1;
+}
+
 static inline bool coro__rate_try(coro_rate *r, uint32_t n, coro_time now)
 {
-    coro_time full = coro__rate_cost(r, r->burst ? r->burst : 1);
+    coro_time full = coro__rate_cost(r, coro__rate_burst(r));
     coro_time since = coro_time_since(now, r->empty);
     if (!r->begun || since < 0 || since > full) /* less than 0: ticks of 32 bits have wrapped */
         r->empty = coro_time_since(now, full);
@@ -2464,11 +2469,13 @@ static inline void coro__rate_grant(coro_rate *r, coro_time now)
 {
     coro_waiter w;
     while (coro_line_first(&r->line, &w)) {
-        if (!coro__rate_try(r, (uint32_t)coro_word(w.task), now)) {
+        uint32_t n = (uint32_t)coro_word(w.task);
+        bool never = n > coro__rate_burst(r); /* it came down: there will never be so many */
+        if (!never && !coro__rate_try(r, n, now)) {
             coro__rate_alarm(r, w.task);
             break;
         }
-        coro_line_end(&r->line, w, 0);
+        coro_line_end(&r->line, w, never ? -EINVAL : 0);
     }
 }
 
@@ -2491,7 +2498,7 @@ static inline coro_abort coro__rate_abort(coro_task *task, coro_waitq *queue)
 
 CORO_API int coro_rate_try_take(coro_task *co, coro_rate *r, uint32_t n)
 {
-    if (!r->rate || n > (r->burst ? r->burst : 1))
+    if (!r->rate || n > coro__rate_burst(r))
         return -EINVAL;
     return coro__line_empty(&r->line) && coro__rate_try(r, n, coro_now(co)) ? 0 : -EAGAIN;
 }

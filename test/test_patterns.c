@@ -597,6 +597,26 @@ TEST(rate_lets_a_thousand_pass_in_order_each_at_its_exact_time)
     CHECK_EQ(RUN(thousand, .rate = UINT32_MAX, .total = 999), 0); /* a token each ns at most */
 }
 
+SCENE(lowered_burst)
+{
+    BEGIN();
+    rate.rate = 10;
+    rate.burst = 5;
+    EXPECT(coro_rate_take(co, &rate, 5), 0);
+    TAKE('a', 5);
+    TAKE('b', 2);
+    SLEEP(CORO_MS(1));
+    rate.burst = 2;
+    SLEEP(CORO_S(1)); /* at 500 ms it is seen */
+    CHECK_TRACE("a:-22@500 b:0@500");
+    END();
+}
+
+TEST(rate_with_a_lowered_burst_turns_away_who_wants_more)
+{
+    CHECK_EQ(RUN(lowered_burst), 0);
+}
+
 SCENE(large_bursts)
 {
     BEGIN();
