@@ -1871,6 +1871,8 @@ static inline uint64_t coro__priority_of(const void *item, coro__shape shape)
     uint8_t v8;
     uint16_t v16;
     uint32_t v32;
+    if (shape.order < CORO__PRIORITY)
+        __builtin_unreachable(); /* else gcc warns of what it will throw away */
     switch (size) {
     case 1:
         CORO_MEMCPY(&v8, at, 1);
@@ -2475,7 +2477,7 @@ CORO_API coro_op coro_backoff_wait(coro_task *co, coro_backoff *b, int rc)
     b->until = coro_time_after(now, d);
     if (coro_deadline(co) != CORO_FOREVER && !coro_time_before(b->until, coro_deadline(co)))
         return coro_done(co, rc);
-    b->waited += d;
+    b->waited = coro_time_after(b->waited, d);
     op = coro_suspend(co, &b->sleeping, &ops, 0);
     coro_alarm(co, b->until);
     return op;
