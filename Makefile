@@ -51,7 +51,7 @@ SAN_msan     := -fsanitize=memory -fsanitize-memory-track-origins -fno-sanitize-
 SAN_function := -fsanitize=function,undefined -fno-sanitize-recover=all
 SAN_valgrind :=
 SAN_cover    := --coverage -fprofile-abs-path -fprofile-update=atomic -fkeep-inline-functions \
-                -DTEST_COVERAGE=1
+                -DTEST_COVERAGE=1 -Dalways_inline=unused
 ifndef SAN_$(SAN)
 ifneq ($(origin SAN_$(SAN)),file)
 $(error SAN=$(SAN) is not one of none asan tsan msan function valgrind)

@@ -2190,8 +2190,6 @@ static inline void coro__timer_disarm(coro_loop *loop, coro_core *core)
 /* Move all of `from` to the end of `to`. */
 static inline void coro__splice(coro_link *to, coro_link *from)
 {
-    if (from->next == from)
-        return;
     from->next->prev = to->prev;
     to->prev->next = from->next;
     from->prev->next = to;
@@ -4517,7 +4515,7 @@ CORO__COLD_PRIVATE void coro__abandon(coro_loop *loop)
     loop->root.scope.core.flags &= (uint16_t)~CORO__OPEN; /* on_error must not start others */
     for (; core; core = coro__walk(core, &depth)) {
         coro_task *task = core->kind == CORO__TASK ? coro__task_of(core) : NULL;
-        if (task && task->waiting && task->waiting->head)
+        if (task && task->waiting->head)
             coro__ring_remove(&coro__queue_of(task)->head, task);
         if (task)
             task->waiting = NULL;

@@ -2723,8 +2723,6 @@ static inline int coro__pool_take(coro_pool *p, void *item, coro__shape shape)
         p->fresh++;
         return 1;
     }
-    if (!p->idle)
-        return -EAGAIN;
     coro__pool_reuse(p, link, item, shape); /* if all are too old, and it is full: the newest */
     p->reused++;
     return 0;
