@@ -2750,12 +2750,13 @@ CORO_API int coro__pool_release(coro_pool *p, void *item, bool healthy, coro__sh
 {
     size_t at = (size_t)((char *)item - coro__slot(p, 0, shape)) - shape.item;
     coro_count i = (coro_count)(at / coro__stride(shape));
-    coro__pool_slot *slot = coro__pool_slot_at(p, i, shape);
+    coro__pool_slot *slot;
     coro_waiter w;
     if (!item)
         return 0;
     if (at % coro__stride(shape) || at / coro__stride(shape) >= shape.room)
         return -EINVAL;
+    slot = coro__pool_slot_at(p, i, shape);
     if (slot->state != CORO__POOL_OUT)
         return -EPERM;
     p->out--;
