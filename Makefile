@@ -51,7 +51,7 @@ SAN_msan     := -fsanitize=memory -fsanitize-memory-track-origins -fno-sanitize-
 SAN_function := -fsanitize=function,undefined -fno-sanitize-recover=all
 SAN_valgrind :=
 SAN_cover    := --coverage -fprofile-abs-path -fprofile-update=atomic -fkeep-inline-functions \
-                -DTEST_COVERAGE=1
+                -DTEST_COVERAGE=1 -Dalways_inline=unused
 ifndef SAN_$(SAN)
 ifneq ($(origin SAN_$(SAN)),file)
 $(error SAN=$(SAN) is not one of none asan tsan msan function valgrind)
@@ -194,7 +194,7 @@ gcc      c11    -O0  inline  asan
 gcc      gnu11  -O0  shared  asan
 gcc      c17    -O3  shared  none
 gcc      gnu11  -Os  inline  none
-gcc      c17    -O2  inline  asan
+gcc      c17    -O2  shared  asan
 clang    c11    -O0  inline  none
 clang    c17    -O3  inline  asan
 clang    gnu11  -Os  shared  none
@@ -203,7 +203,7 @@ g++      c++20  -O2  inline  none
 g++      c++20  -O0  shared  asan
 g++      c++20  -O3  shared  none
 clang++  c++20  -O0  inline  none
-clang++  c++20  -O2  inline  asan
+clang++  c++20  -O1  inline  asan
 clang++  c++20  -Os  shared  none
 gcc      c11    -O2  inline  none      BITS=32
 gcc      gnu11  -O1  shared  asan      BITS=32
@@ -215,8 +215,8 @@ gcc      c11    -O1  inline  valgrind
 gcc      c11    -O1  inline  asan      FLAGS=-DCORO_DEBUG=1
 clang    c11    -O2  inline  none      FLAGS=-DCORO_CHECK=1
 gcc      c11    -O2  inline  none      FLAGS=-DCORO_LABELS_AS_VALUES=1
-clang    c11    -O2  inline  asan      FLAGS=-DCORO_LABELS_AS_VALUES=1
-gcc      c11    -O1  inline  asan      FLAGS=-DCORO_READY_RING=0
+clang    c11    -O2  shared  asan      FLAGS=-DCORO_LABELS_AS_VALUES=1
+gcc      c11    -O1  shared  asan      FLAGS=-DCORO_READY_RING=0
 gcc      c11    -O1  shared  asan      FLAGS=-DCORO_WHEEL_BITS=0
 Cortex-M: chip-cortexm
 AVR:      chip-avr

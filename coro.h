@@ -1612,16 +1612,7 @@ static inline intptr_t coro__no_special(intptr_t v)
     return CORO__UNLIKELY(v <= CORO__SPECIAL) ? CORO__SPECIAL + 1 : v;
 }
 
-/* The budget is spent; or this is the first await after coro_sleep(co, 0), and it begins. */
-CORO__SLOW_API intptr_t coro__spent(coro_task *co, intptr_t result)
-{
-    bool begins = co->core.spent == CORO__GAVE_TURN + 1;
-    co->core.spent = co->loop->unspent;
-    if (begins)
-        return result;
-    co->result = result;
-    return CORO__TURN_AND_LOOK;
-}
+CORO__SLOW_API intptr_t coro__spent(coro_task *co, intptr_t result);
 
 /* coro_done -- the operation is done at once. Return its value. The budget may let others run. */
 CORO__MUST_USE static inline coro_op coro_done(coro_task *co, intptr_t result)
@@ -2199,8 +2190,6 @@ static inline void coro__timer_disarm(coro_loop *loop, coro_core *core)
 /* Move all of `from` to the end of `to`. */
 static inline void coro__splice(coro_link *to, coro_link *from)
 {
-    if (from->next == from)
-        return;
     from->next->prev = to->prev;
     to->prev->next = from->next;
     from->prev->next = to;
@@ -2701,6 +2690,17 @@ static inline void coro__event(coro_loop *loop, coro_trace event, coro_task *tas
 {
     if (CORO__UNLIKELY(loop->watched) && loop->options.on_event)
         loop->options.on_event(loop->options.arg, event, task);
+}
+
+/* The budget is spent; or this is the first await after coro_sleep(co, 0), and it begins. */
+CORO__SLOW_API intptr_t coro__spent(coro_task *co, intptr_t result)
+{
+    bool begins = co->core.spent == CORO__GAVE_TURN + 1;
+    co->core.spent = co->loop->unspent;
+    if (begins)
+        return result;
+    co->result = result;
+    return CORO__TURN_AND_LOOK;
 }
 
 /* End a wait, the queue aside. */
@@ -4515,7 +4515,7 @@ CORO__COLD_PRIVATE void coro__abandon(coro_loop *loop)
     loop->root.scope.core.flags &= (uint16_t)~CORO__OPEN; /* on_error must not start others */
     for (; core; core = coro__walk(core, &depth)) {
         coro_task *task = core->kind == CORO__TASK ? coro__task_of(core) : NULL;
-        if (task && task->waiting && task->waiting->head)
+        if (task && task->waiting->head)
             coro__ring_remove(&coro__queue_of(task)->head, task);
         if (task)
             task->waiting = NULL;

@@ -1830,7 +1830,10 @@ static inline uint64_t coro__priority_of(const void *item, coro__shape shape)
     coro_count code = (coro_count)(shape.order - CORO__PRIORITY);
     uint8_t size = (uint8_t)(code / 2 % 16);
     const char *at = (const char *)item + code / 32;
-    uint64_t v = *(const uint8_t *)at, sign = (uint64_t)1 << (size * 8 - 1);
+    uint64_t v, sign = (uint64_t)1 << (size * 8 - 1);
+    if (shape.order < CORO__PRIORITY)
+        __builtin_unreachable(); /* else gcc warns of what it will throw away */
+    v = *(const uint8_t *)at;
     if (size == 2) {
         uint16_t v16;
         CORO_MEMCPY(&v16, at, 2);
@@ -2425,7 +2428,7 @@ CORO_API coro_op coro_backoff_wait(coro_task *co, coro_backoff *b, int rc)
     b->until = coro_time_after(now, d);
     if (coro_deadline(co) != CORO_FOREVER && !coro_time_before(b->until, coro_deadline(co)))
         return coro_done(co, rc);
-    b->waited += d;
+    b->waited = coro_time_after(b->waited, d);
     op = coro_suspend(co, &b->sleeping, &ops, 0);
     coro_alarm(co, b->until);
     return op;
@@ -2663,8 +2666,6 @@ static inline int coro__pool_take(coro_pool *p, void *item, coro__shape shape)
         p->fresh++;
         return 1;
     }
-    if (!p->idle)
-        return -EAGAIN;
     coro__pool_reuse(p, link, item, shape); /* if all are too old, and it is full: the newest */
     p->reused++;
     return 0;

@@ -397,6 +397,37 @@ TEST(context_node_that_a_caller_has_set_traps_when_it_is_set_again)
     CHECK_TRAP(run_lends_node, NULL, "this scope or group is open already");
 }
 
+struct closes_context {
+    CORO_FRAME;
+    coro_context outer, inner;
+};
+
+CORO(closes_context)
+{
+    CORO_BEGIN();
+    coro_context_set(co, &my->outer, &key, red);
+    coro_context_set(co, &my->inner, &key, green);
+    CHECK_EQ(coro_scope_close(co, &my->inner.scope, 7), 7);
+    say(value_of(co));
+    SOUND(coro_loop_of(co));
+    coro_context_set(co, &my->inner, &key, blue);
+    say(value_of(co));
+    CHECK_EQ(coro_scope_close(co, &my->outer.scope, -EIO), -EIO); /* behind the inner one */
+    say(value_of(co));
+    SOUND(coro_loop_of(co));
+    CHECK_EQ(coro_scope_close(co, &my->inner.scope, 0), 0);
+    say(value_of(co));
+    SOUND(coro_loop_of(co));
+    CORO_END(0);
+}
+
+TEST(context_value_whose_scope_is_closed_by_hand_uncovers_the_one_before)
+{
+    const coro_options o = {.clock = CORO_VIRTUAL, .report = {hear, NULL}};
+    CHECK_EQ(coro_run_with(&o, closes_context), 0);
+    CHECK_STR(trace, "red blue blue (null)");
+}
+
 /* ---- scopes and groups -------------------------------------------------------------------- */
 
 struct closes_group_as_scope {
@@ -1124,6 +1155,50 @@ TEST(deadline_that_passes_while_the_loop_spins_and_wakes_nobody_lets_it_go_on)
     CHECK_EQ(coro_loop_fini(&loop), 0);
 }
 #endif /* CORO_HOSTED */
+
+/* ---- alarms, reports ---------------------------------------------------------------------- */
+
+TEST(alarm_is_none_when_it_is_for_ever_or_its_task_does_not_wait)
+{
+    static CORO_TASK(passer) t;
+    CHECK_EQ(coro_loop_init(&loop, &fast), 0);
+    coro_start(&loop.root, &t, passer);
+    coro_alarm(&t.task, CORO_MS(1)); /* it has not begun */
+    CHECK_EQ(coro_stats(&loop).timers, 0);
+    CHECK_EQ(coro_loop_step(&loop), 1);
+    coro_alarm(&t.task, CORO_FOREVER);
+    CHECK_EQ(coro_stats(&loop).timers, 0);
+    SOUND(&loop);
+    CHECK(coro_complete(&t.task, 9));
+    coro_alarm(&t.task, CORO_MS(1)); /* it is ready */
+    CHECK_EQ(coro_stats(&loop).timers, 0);
+    SOUND(&loop);
+    CHECK_EQ(coro_loop_run(&loop), 0);
+    CHECK_EQ(coro_task_result(&t), 9);
+    CHECK_EQ(coro_loop_now(&loop), 0);
+    CHECK_EQ(coro_loop_fini(&loop), 0);
+}
+
+TEST(report_about_a_task_says_who_it_is_and_where)
+{
+    static CORO_TASK(passer) t;
+    const coro_options o = {.clock = CORO_VIRTUAL, .report = {hear, NULL}};
+    CHECK_EQ(coro_loop_init(&loop, &o), 0);
+    coro_start(&loop.root, &t, passer);
+    CHECK_EQ(coro_loop_step(&loop), 1);
+    coro_report(&t.task, " is at the gate");
+#if CORO_TEXTS && CORO_NAMES
+    CHECK_CONTAINS(said, "coro: task 0 passer is at the gate, at passer ");
+    CHECK_CONTAINS(said, "test_cover.c:");
+#elif CORO_TEXTS
+    CHECK_CONTAINS(said, " is at the gate, at ");
+#else
+    CHECK_STR(said, "");
+#endif /* CORO_TEXTS && CORO_NAMES */
+    CHECK(coro_complete(&t.task, 0));
+    CHECK_EQ(coro_loop_run(&loop), 0);
+    CHECK_EQ(coro_loop_fini(&loop), 0);
+}
 
 /* ---- coro_verify -------------------------------------------------------------------------- */
 

@@ -1250,7 +1250,7 @@ TEST(equal_priorities_keep_their_order_when_the_count_of_items_wraps)
 
 TEST(replace_in_a_priority_queue_sends_the_most_urgent_away)
 {
-    struct job j = job_of('d', 5), old;
+    struct job j = job_of('d', 5), old = j;
     CHECK_EQ(coro_queue_capacity(&jobs), 3);
     CHECK_EQ(add_job('a', 3), 0);
     CHECK_EQ(add_job('b', 1), 0);
