@@ -954,9 +954,12 @@ static inline intptr_t coro__attempt_noted(coro_fd *h, int way, intptr_t word)
 static inline void coro__fd_end_wait(coro_fd *h, int way, intptr_t result)
 {
     coro_task *task = h->way[way].queue.head;
+    bool failed = result < 0 && h->doing[way] == CORO__IO_CONNECT;
     h->doing[way] = CORO__IO_NONE;
     coro_loop_release(coro_loop_of(task));
     (void)coro_complete(task, result);
+    if (failed && result != -EBADF) /* that one is being closed */
+        (void)coro_close(h);
 }
 
 static inline void coro__foreign_ready(coro_reactor *r, coro_fd *h, int events);
@@ -1006,12 +1009,19 @@ static inline coro_abort coro__out_abort(coro_task *task, coro_waitq *queue)
     return CORO_ABORT_DONE;
 }
 
+/* A connection that was not made is closed. */
+static inline void coro__connect_gone(coro_task *task, coro_waitq *queue)
+{
+    (void)coro_close(CORO__AROUND(coro_fd, way[CORO_OUT].queue, queue));
+}
+
 /* Start an operation: try it, if that may be of use; else wait until the reactor has done it. */
 static inline coro_op coro__fd_begin(coro_task *co, coro_fd *h, int way, int doing, intptr_t word,
                                      size_t length)
 {
-    static const coro_ops ops[2] = {{CORO__T("read"), coro__in_abort, NULL},
-                                    {CORO__T("write"), coro__out_abort, NULL}};
+    static const coro_ops ops[3] = {{CORO__T("read"), coro__in_abort, NULL},
+                                    {CORO__T("write"), coro__out_abort, NULL},
+                                    {CORO__T("connect"), coro__out_abort, coro__connect_gone}};
     intptr_t n = CORO__IO_BLOCKED;
     if (coro_cancelled(co))
         return coro_refuse(co);
@@ -1037,12 +1047,14 @@ static inline coro_op coro__fd_begin(coro_task *co, coro_fd *h, int way, int doi
     }
     if (n != CORO__IO_BLOCKED) {
         h->doing[way] = CORO__IO_NONE;
+        if (n < 0 && doing == CORO__IO_CONNECT)
+            (void)coro_close(h);
         return coro_done(co, n);
     }
     coro_loop_hold(coro_loop_of(co));
     if (h->flags & CORO__FD_AGAIN)
         coro__fd_ready(h->reactor, h, false, false, false);
-    return coro_suspend(co, &h->way[way].queue, &ops[way], word);
+    return coro_suspend(co, &h->way[way].queue, &ops[doing == CORO__IO_CONNECT ? 2 : way], word);
 }
 
 /* --- descriptors ---------------------------------------------------------------------------------- */
@@ -1431,13 +1443,11 @@ CORO_API coro_op coro_connect_to(coro_task *co, coro_fd *h, const coro_address *
         return coro_done(co, number);
     if (a->any.sa_family != AF_UNIX)
         (void)setsockopt(number, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    do
-        rc = connect(number, &a->any, a->length) < 0 ? -errno : 0;
-    while (rc == -EINTR);
+    rc = connect(number, &a->any, a->length) < 0 ? -errno : 0;
     (void)coro__fd_open(h, number, CORO__FD_SOCKET);
     if (rc == 0)
         return coro_done(co, 0);
-    if (rc != -EINPROGRESS) {
+    if (rc != -EINPROGRESS && rc != -EINTR) { /* interrupted: it goes on all the same */
         (void)coro_close(h);
         return coro_done(co, rc);
     }
