@@ -359,7 +359,8 @@ enum {
     CORO__FD_ALWAYS = 16,  /* cannot be polled, like a file: never waits */
     CORO__FD_RESTORE = 32, /* was blocking, and is again when it is given back */
     CORO__FD_AGAIN = 64,   /* to be looked at in the next turn, without being asked to */
-    CORO__FD_FOREIGN = 128 /* of coro_wait_fd */
+    CORO__FD_FOREIGN = 128, /* of coro_wait_fd */
+    CORO__FD_STREAM = 256   /* less than asked for means: there is no more for now */
 };
 
 enum {
@@ -728,7 +729,7 @@ static inline intptr_t coro__attempt_read(coro_fd *h, void *to, size_t n)
         ssize_t got = h->flags & CORO__FD_SOCKET ? recv(coro_fd_number(h), to, n, 0)
                                                  : read(coro_fd_number(h), to, n);
         if (got >= 0) {
-            if ((size_t)got < n && !(h->flags & (CORO__FD_ENDED | CORO__FD_ALWAYS)))
+            if ((size_t)got < n && (h->flags & CORO__FD_STREAM) && !(h->flags & CORO__FD_ENDED))
                 h->flags &= (uint16_t)~CORO__FD_READY_IN; /* drained: the next try would block */
             return got;
         }
@@ -806,7 +807,7 @@ static inline intptr_t coro__attempt_accept(coro_fd *h, coro_fd *conn)
         int number = accept(coro_fd_number(h), NULL, NULL);
 #endif /* defined __linux__ || defined __FreeBSD__ || ... */
         if (number >= 0)
-            return coro__fd_open(conn, number, CORO__FD_SOCKET);
+            return coro__fd_open(conn, number, CORO__FD_SOCKET | CORO__FD_STREAM);
         switch (errno) {
         case EAGAIN:
             return CORO__IO_BLOCKED;
@@ -1061,7 +1062,7 @@ static inline coro_op coro__fd_begin(coro_task *co, coro_fd *h, int way, int doi
 
 CORO_API int coro_fd_adopt(coro_fd *h, int number)
 {
-    int type, rc, blocking;
+    int type = 0, rc, blocking, flags = 0;
     socklen_t size = sizeof type;
     if (h->number1)
         return -EBUSY;
@@ -1069,8 +1070,9 @@ CORO_API int coro_fd_adopt(coro_fd *h, int number)
     if (blocking < 0)
         return blocking;
     rc = getsockopt(number, SOL_SOCKET, SO_TYPE, &type, &size);
-    return coro__fd_open(h, number, (rc == 0 ? CORO__FD_SOCKET : 0) |
-                                        (blocking ? 0 : CORO__FD_RESTORE));
+    if (rc == 0)
+        flags = CORO__FD_SOCKET | (type == SOCK_STREAM ? CORO__FD_STREAM : 0);
+    return coro__fd_open(h, number, flags | (blocking ? 0 : CORO__FD_RESTORE));
 }
 
 CORO_API int coro_fd_release(coro_fd *h)
@@ -1444,7 +1446,7 @@ CORO_API coro_op coro_connect_to(coro_task *co, coro_fd *h, const coro_address *
     if (a->any.sa_family != AF_UNIX)
         (void)setsockopt(number, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     rc = connect(number, &a->any, a->length) < 0 ? -errno : 0;
-    (void)coro__fd_open(h, number, CORO__FD_SOCKET);
+    (void)coro__fd_open(h, number, CORO__FD_SOCKET | CORO__FD_STREAM);
     if (rc == 0)
         return coro_done(co, 0);
     if (rc != -EINPROGRESS && rc != -EINTR) { /* interrupted: it goes on all the same */
