@@ -613,9 +613,12 @@ static inline void coro__reactor_wake(void *arg)
 /* Handles whose operation has had its share of a turn. */
 static inline void coro__reactor_again(coro_reactor *r)
 {
-    for (size_t n = r->count; n && r->known && (r->known->flags & CORO__FD_AGAIN); n--) {
-        coro_fd *h = r->known;
-        r->known = h->next; /* to the end */
+    coro_fd *h = r->known, *next;
+    size_t n = 0;
+    for (; n < r->count && (h->flags & CORO__FD_AGAIN); n++)
+        h = h->next;
+    for (h = r->known; n; n--, h = next) { /* once each, though some come to the front again */
+        next = h->next;
         h->flags &= (uint16_t)~CORO__FD_AGAIN;
         coro__fd_ready(r, h, true, true, false);
     }
