@@ -803,11 +803,15 @@ static inline intptr_t coro__attempt_write(coro_fd *h, const void *from, size_t 
 
 static inline intptr_t coro__attempt_accept(coro_fd *h, coro_fd *conn)
 {
-    for (;;) {
+    for (int gone = 0;; gone++) {
 #if defined __linux__ || defined __FreeBSD__ || defined __NetBSD__ || defined __OpenBSD__
         int number = accept4(coro_fd_number(h), NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 #else
         int number = accept(coro_fd_number(h), NULL, NULL);
+        if (number >= 0) {
+            (void)fcntl(number, F_SETFD, FD_CLOEXEC);
+            (void)coro__no_block(number);
+        }
 #endif /* defined __linux__ || defined __FreeBSD__ || ... */
         if (number >= 0)
             return coro__fd_open(conn, number, CORO__FD_SOCKET | CORO__FD_STREAM);
@@ -820,9 +824,13 @@ static inline intptr_t coro__attempt_accept(coro_fd *h, coro_fd *conn)
         case EPERM: /* a firewall's word about one connection */
         case ENETDOWN:
         case ENETUNREACH:
+        case EHOSTDOWN:
         case EHOSTUNREACH:
+        case ENOPROTOOPT:
         case EOPNOTSUPP:
-            continue;
+            if (gone < 64) /* it is not about a connection */
+                continue;
+            return -errno;
         default:
             return -errno;
         }
@@ -1408,9 +1416,11 @@ static inline int coro__bind(coro_fd *h, const char *address, int type, int back
         return number;
     if (type == SOCK_STREAM)
         (void)setsockopt(number, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (bind(number, &a.any, a.length) < 0 &&
-        (errno != EADDRINUSE || !coro__stale(&a) || bind(number, &a.any, a.length) < 0))
-        rc = -errno;
+    if (type == SOCK_STREAM && a.any.sa_family != AF_UNIX) /* for those that are accepted */
+        (void)setsockopt(number, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    rc = bind(number, &a.any, a.length) < 0 ? -errno : 0;
+    if (rc == -EADDRINUSE && coro__stale(&a))
+        rc = bind(number, &a.any, a.length) < 0 ? -errno : 0;
     if (rc == 0 && type == SOCK_STREAM && listen(number, backlog > 0 ? backlog : SOMAXCONN) < 0)
         rc = -errno;
     if (rc < 0) {
