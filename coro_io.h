@@ -1128,8 +1128,25 @@ CORO_API coro_op coro_read_exact(coro_task *co, coro_fd *h, void *buffer, size_t
     return coro__fd_begin(co, h, CORO_IN, CORO__IO_READ_EXACT, (intptr_t)buffer, n);
 }
 
+/* How many are not empty; -1: a local variable is among them. */
+static inline intptr_t coro__iovec_check(const coro_task *co, const struct iovec *v, int count)
+{
+    intptr_t n = 0;
+    for (int i = 0; i < count; i++) {
+        if (coro_is_local(co, v[i].iov_base))
+            return -1;
+        n += v[i].iov_len != 0;
+    }
+    return n;
+}
+
 CORO_API coro_op coro_readv(coro_task *co, coro_fd *h, const struct iovec *to, int count)
 {
+    intptr_t full = coro__iovec_check(co, to, count);
+    if (full < 0)
+        return coro_local();
+    if (!full && !coro_cancelled(co))
+        return coro_done(co, -EINVAL);
     return coro__fd_begin(co, h, CORO_IN, CORO__IO_READV, (intptr_t)to, (size_t)count);
 }
 
@@ -1145,6 +1162,8 @@ CORO_API coro_op coro_write_some(coro_task *co, coro_fd *h, const void *data, si
 
 CORO_API coro_op coro_writev(coro_task *co, coro_fd *h, const struct iovec *from, int count)
 {
+    if (coro__iovec_check(co, from, count) < 0)
+        return coro_local();
     return coro__fd_begin(co, h, CORO_OUT, CORO__IO_WRITEV, (intptr_t)from, (size_t)count);
 }
 
@@ -1502,11 +1521,15 @@ CORO_API int coro_udp_join(coro_fd *h, const char *group, unsigned interface)
 
 CORO_API coro_op coro_recv_from(coro_task *co, coro_fd *h, coro_datagram *d)
 {
+    if (coro_is_local(co, d->data))
+        return coro_local();
     return coro__fd_begin(co, h, CORO_IN, CORO__IO_RECV_FROM, (intptr_t)d, 0);
 }
 
 CORO_API coro_op coro_send_to(coro_task *co, coro_fd *h, coro_datagram *d)
 {
+    if (coro_is_local(co, d->data))
+        return coro_local();
     return coro__fd_begin(co, h, CORO_OUT, CORO__IO_SEND_TO, (intptr_t)d, 0);
 }
 
