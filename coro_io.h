@@ -196,7 +196,7 @@ static inline size_t coro_fd_moved(const coro_fd *h, int way)
  * Waits:      until there is something to read, or the end.
  * Returns:    how many bytes; 0: the end.
  * Errors:     -ECANCELED, -ETIMEDOUT: nothing was read. -EBUSY: another task reads. -EBADF: closed,
- *             before or meanwhile. -EINVAL: n is 0. Else read's own: -ECONNRESET ...
+ *             before or meanwhile. -EINVAL: n is 0. -EPERM: the handle is another loop's. Else read's own: -ECONNRESET ...
  */
 CORO_API CORO__MUST_USE coro_op coro_read(coro_task *co, coro_fd *h, void *buffer, size_t n);
 
@@ -636,6 +636,12 @@ static inline void coro__reactor_park(void *arg, coro_loop *loop, coro_time unti
     coro__poller_wait(r, d);
 }
 
+/* Not where the reactor has it. */
+static inline bool coro__fd_moved_away(const coro_fd *h)
+{
+    return h->reactor && h->prev->next != h;
+}
+
 static inline void coro__reactor_forget(coro_reactor *r, coro_fd *h)
 {
     if (r->known == h)
@@ -1041,10 +1047,12 @@ static inline coro_op coro__fd_begin(coro_task *co, coro_fd *h, int way, int doi
         return coro_local();
     if (!h->number1)
         return coro_done(co, -EBADF);
-    if (h->reactor && h->prev->next != h) {
+    if (coro__fd_moved_away(h)) {
         coro_report(co, " uses a coro_fd that was moved after an operation of it had waited");
         abort();
     }
+    if (h->reactor && h->reactor->loop != coro_loop_of(co))
+        return coro_done(co, -EPERM);
     if (h->doing[way])
         return coro_done(co, -EBUSY);
     h->doing[way] = (uint8_t)doing;
@@ -1092,9 +1100,15 @@ CORO_API int coro_fd_release(coro_fd *h)
     coro_fd closed = CORO__ZERO;
     if (number < 0)
         return -EBADF;
+    if (coro__fd_moved_away(h)) {
+        CORO_TRAP("coro_io.h", __LINE__, "coro_close",
+                  CORO__T("this coro_fd was moved after an operation of it had waited"));
+        abort();
+    }
     for (int way = CORO_IN; way <= CORO_OUT; way++) {
         if (h->doing[way])
             coro__fd_end_wait(h, way, -EBADF);
+        closed.way[way].moved = h->way[way].moved;
     }
     if (h->reactor) {
         coro__poller_drop(h->reactor, h);
