@@ -242,8 +242,8 @@ CORO_API int coro_shutdown(coro_fd *h, int way);
  *   CORO_TRY(my->events, coro_wait_fd(co, PQsocket(my->db), POLLIN));
  *
  * Returns:    the events that came, POLLERR and POLLHUP among them.
- * Errors:     -ECANCELED, -ETIMEDOUT; -EBADF; -EBUSY: another task waits for this descriptor;
- *             -ENOMEM.
+ * Errors:     -ECANCELED, -ETIMEDOUT; -EBADF, also when a coro_fd has this number meanwhile; -EBUSY:
+ *             another task waits for this descriptor, or a coro_fd has it; -ENOMEM.
  */
 CORO_API CORO__MUST_USE coro_op coro_wait_fd(coro_task *co, int number, int events);
 
@@ -387,6 +387,7 @@ struct coro_reactor {
     int poller;     /* epoll's or kqueue's descriptor */
     int waker[2];   /* eventfd, or the two ends of a pipe */
     bool ms_only;   /* no epoll_pwait2 here */
+    bool stray;     /* epoll may know a handle that is gone: its number was closed elsewhere */
     struct pollfd *polled; /* poll's: as many as `room` */
     size_t room, count;    /* count: known handles */
 };
@@ -398,6 +399,27 @@ struct coro__foreign {
 };
 
 static inline void coro__fd_ready(coro_reactor *r, coro_fd *h, bool in, bool out, bool ended);
+
+/* Has another handle the same number? */
+static inline bool coro__number_known(const coro_reactor *r, const coro_fd *h)
+{
+    const coro_fd *at = r->known;
+    for (size_t n = r->count; n; n--, at = at->next) {
+        if (at != h && at->number1 == h->number1)
+            return true;
+    }
+    return false;
+}
+
+static inline bool coro__handle_known(const coro_reactor *r, const coro_fd *h)
+{
+    const coro_fd *at = r->known;
+    for (size_t n = r->count; n; n--, at = at->next) {
+        if (at == h)
+            return true;
+    }
+    return false;
+}
 
 static inline int coro__no_block(int number)
 {
@@ -448,8 +470,12 @@ static inline int coro__poller_add(coro_reactor *r, coro_fd *h)
     if (h->flags & CORO__FD_FOREIGN)
         e.events = EPOLLONESHOT | (h->doing[CORO_IN] ? EPOLLIN : 0u) |
                    (h->doing[CORO_OUT] ? EPOLLOUT : 0u);
+    if (h->reactor && epoll_ctl(r->poller, EPOLL_CTL_MOD, coro_fd_number(h), &e) == 0)
+        return 0;
     if (epoll_ctl(r->poller, EPOLL_CTL_ADD, coro_fd_number(h), &e) == 0)
         return 0;
+    if (errno == EEXIST && coro__number_known(r, h))
+        return -EBUSY;
     if (errno == EEXIST && epoll_ctl(r->poller, EPOLL_CTL_MOD, coro_fd_number(h), &e) == 0)
         return 0;
     return -errno;
@@ -459,7 +485,8 @@ static inline int coro__poller_add(coro_reactor *r, coro_fd *h)
 static inline void coro__poller_drop(coro_reactor *r, coro_fd *h)
 {
     struct epoll_event e;
-    (void)epoll_ctl(r->poller, EPOLL_CTL_DEL, coro_fd_number(h), &e);
+    if (epoll_ctl(r->poller, EPOLL_CTL_DEL, coro_fd_number(h), &e) < 0)
+        r->stray = true;
 }
 
 static inline int coro__epoll(coro_reactor *r, struct epoll_event *events, int n, coro_time d)
@@ -492,6 +519,8 @@ static inline void coro__poller_wait(coro_reactor *r, coro_time d)
             (void)got;
             continue;
         }
+        if (r->stray && !coro__handle_known(r, h))
+            continue;
         coro__fd_ready(r, h, (e & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0,
                        (e & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0,
                        (e & (EPOLLRDHUP | EPOLLHUP)) != 0);
@@ -689,6 +718,8 @@ static inline coro_reactor *coro__reactor_of(coro_loop *loop, int *rc)
     return r;
 }
 
+static inline void coro__foreign_taken(coro_reactor *r, int number);
+
 /* Make the handle known to the loop's reactor: 0, or why not. A file never waits. */
 static inline int coro__fd_register(coro_task *co, coro_fd *h)
 {
@@ -696,6 +727,8 @@ static inline int coro__fd_register(coro_task *co, coro_fd *h)
     coro_reactor *r = coro__reactor_of(coro_loop_of(co), &rc);
     if (!r)
         return rc;
+    if (!(h->flags & CORO__FD_FOREIGN))
+        coro__foreign_taken(r, coro_fd_number(h));
     rc = coro__poller_add(r, h);
     if (rc == -EPERM) {
         h->flags |= CORO__FD_ALWAYS;
@@ -980,13 +1013,13 @@ static inline void coro__fd_end_wait(coro_fd *h, int way, intptr_t result)
         (void)coro_close(h);
 }
 
-static inline void coro__foreign_ready(coro_reactor *r, coro_fd *h, int events);
+static inline void coro__foreign_ready(coro_reactor *r, coro_fd *h);
 
 /* What the kernel says of a handle. */
 static inline void coro__fd_ready(coro_reactor *r, coro_fd *h, bool in, bool out, bool ended)
 {
     if (h->flags & CORO__FD_FOREIGN) {
-        coro__foreign_ready(r, h, (in ? POLLIN : 0) | (out ? POLLOUT : 0) | (ended ? POLLHUP : 0));
+        coro__foreign_ready(r, h);
         return;
     }
     h->flags |= (uint16_t)((in ? CORO__FD_READY_IN : 0) | (out ? CORO__FD_READY_OUT : 0) |
@@ -1223,24 +1256,44 @@ static inline void coro__foreign_drop(coro_reactor *r, coro_fd *h)
     coro_loop_free(r->loop, h, sizeof(struct coro__foreign));
 }
 
-static inline void coro__foreign_ready(coro_reactor *r, coro_fd *h, int events)
+/* What came may be of a descriptor that had this number before: ask what is so now. */
+static inline void coro__foreign_ready(coro_reactor *r, coro_fd *h)
 {
+    struct pollfd p = {coro_fd_number(h), 0, 0};
+    p.events = (short)((h->doing[CORO_IN] ? POLLIN : 0) | (h->doing[CORO_OUT] ? POLLOUT : 0));
+    (void)poll(&p, 1, 0);
     for (int way = CORO_IN; way <= CORO_OUT; way++) {
         coro_task *task = h->way[way].queue.head;
         int wanted = task ? (int)coro_word(task) : 0;
-        if (!(events & (wanted | POLLHUP)) || !task)
+        int events = p.revents & (wanted | POLLERR | POLLHUP | POLLNVAL);
+        if (!events || !task)
             continue;
         if (wanted & POLLOUT)
             h->doing[CORO_OUT] = CORO__IO_NONE;
         if (wanted & POLLIN)
             h->doing[CORO_IN] = CORO__IO_NONE;
         coro_loop_release(r->loop);
-        (void)coro_complete(task, events & (wanted | POLLHUP));
+        (void)coro_complete(task, events & POLLNVAL ? -EBADF : events);
     }
     if (!h->doing[CORO_IN] && !h->doing[CORO_OUT])
         coro__foreign_drop(r, h);
     else
         (void)coro__poller_add(r, h); /* the other way, anew */
+}
+
+/* A handle has this number now: what had it is gone. */
+static inline void coro__foreign_taken(coro_reactor *r, int number)
+{
+    struct coro__foreign *f = r->foreign;
+    while (f && coro_fd_number(&f->h) != number)
+        f = f->next;
+    if (!f)
+        return;
+    for (int way = CORO_IN; way <= CORO_OUT; way++) {
+        if (f->h.way[way].queue.head)
+            coro__fd_end_wait(&f->h, way, -EBADF);
+    }
+    coro__foreign_drop(r, &f->h);
 }
 
 static inline coro_abort coro__foreign_abort(coro_task *task, coro_waitq *queue)
