@@ -494,11 +494,12 @@ static inline int coro__epoll(coro_reactor *r, struct epoll_event *events, int n
     coro_time ms = d / CORO_MS(1) + (d % CORO_MS(1) != 0);
 #if defined SYS_epoll_pwait2
     if (!r->ms_only && d > 0 && d != CORO_FOREVER) {
-        struct timespec t = {(time_t)(d / CORO_S(1)), (long)(d % CORO_S(1))};
+        struct timespec t = {(time_t)(d / CORO_S(1)),
+                             (long)(d % CORO_S(1)) * (1000000000 / CORO_TICKS_PER_S)};
         int got = (int)syscall(SYS_epoll_pwait2, r->poller, events, n, &t, NULL, (size_t)0);
-        if (got >= 0 || errno != ENOSYS)
+        if (got >= 0 || errno == EINTR)
             return got;
-        r->ms_only = true;
+        r->ms_only = true; /* not here, or forbidden */
     }
 #endif /* defined SYS_epoll_pwait2 */
     return epoll_wait(r->poller, events, n,
@@ -629,7 +630,8 @@ static inline coro_time coro__reactor_now(void *arg)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
-    return (coro_time)t.tv_sec * CORO_TICKS_PER_S + t.tv_nsec;
+    return (coro_time)((coro__utime)t.tv_sec * CORO_TICKS_PER_S +
+                       (coro__utime)(t.tv_nsec / (1000000000 / CORO_TICKS_PER_S)));
 }
 
 static inline void coro__reactor_wake(void *arg)
@@ -1416,7 +1418,10 @@ CORO_API const char *coro_address_print(const coro_address *a, char *text, size_
 {
     char host[INET6_ADDRSTRLEN] = "";
     if (a->length && a->any.sa_family == AF_UNIX) {
-        snprintf(text, size, "unix:%.*s", (int)(size > 6 ? size - 6 : 0), a->local.sun_path);
+        size_t n = a->length - offsetof(struct sockaddr_un, sun_path);
+        if (n > sizeof a->local.sun_path) /* the kernel's, with no zero at its end */
+            n = sizeof a->local.sun_path;
+        snprintf(text, size, "unix:%.*s", (int)n, a->local.sun_path);
     } else if (a->length && a->any.sa_family == AF_INET6) {
         (void)inet_ntop(AF_INET6, &a->v6.sin6_addr, host, sizeof host);
         snprintf(text, size, "[%s]:%d", host, coro_address_port(a));
