@@ -574,6 +574,8 @@ static inline int coro__poller_add(coro_reactor *r, coro_fd *h)
         return -errno;
     if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode))
         return -EPERM;
+    if (!h->reactor && coro__number_known(r, h))
+        return -EBUSY;
     if (r->count + 2 <= r->room)
         return 0;
     more = (struct pollfd *)coro_loop_alloc(r->loop, room * sizeof *more);
