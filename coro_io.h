@@ -962,10 +962,10 @@ static inline intptr_t coro__attempt(coro_fd *h, int way, intptr_t word)
                     : coro__attempt_read(h, at + w->moved, w->length - w->moved);
             if (n > 0)
                 w->moved += (size_t)n;
-            if (n == 0 || w->moved == w->length)
-                return (intptr_t)w->moved;
             if (n < 0)
                 return n;
+            if (n == 0 || w->moved == w->length)
+                return (intptr_t)w->moved;
         }
         h->flags |= CORO__FD_AGAIN;
         return CORO__IO_BLOCKED;
