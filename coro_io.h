@@ -196,7 +196,8 @@ static inline size_t coro_fd_moved(const coro_fd *h, int way)
  * Waits:      until there is something to read, or the end.
  * Returns:    how many bytes; 0: the end.
  * Errors:     -ECANCELED, -ETIMEDOUT: nothing was read. -EBUSY: another task reads. -EBADF: closed,
- *             before or meanwhile. -EINVAL: n is 0. -EPERM: the handle is another loop's. Else read's own: -ECONNRESET ...
+ *             before or meanwhile. -EINVAL: n is 0. -EPERM: the handle is another loop's. Else
+ *             read's own: -ECONNRESET ...
  */
 CORO_API CORO__MUST_USE coro_op coro_read(coro_task *co, coro_fd *h, void *buffer, size_t n);
 
