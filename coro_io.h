@@ -243,8 +243,8 @@ CORO_API int coro_shutdown(coro_fd *h, int way);
  *   CORO_TRY(my->events, coro_wait_fd(co, PQsocket(my->db), POLLIN));
  *
  * Returns:    the events that came, POLLERR and POLLHUP among them.
- * Errors:     -ECANCELED, -ETIMEDOUT; -EBADF, also when a coro_fd has this number meanwhile; -EBUSY:
- *             another task waits for this descriptor, or a coro_fd has it; -ENOMEM.
+ * Errors:     -ECANCELED, -ETIMEDOUT; -EBADF, also when a coro_fd takes this number meanwhile;
+ *             -EBUSY: another task waits for this descriptor, or a coro_fd has it; -ENOMEM.
  */
 CORO_API CORO__MUST_USE coro_op coro_wait_fd(coro_task *co, int number, int events);
 
@@ -936,9 +936,10 @@ static inline intptr_t coro__attempt_connect(coro_fd *h)
     int error = 0;
     socklen_t size = sizeof error;
     struct pollfd p = {coro_fd_number(h), POLLOUT, 0};
-    if (poll(&p, 1, 0) == 0)
+    int n = poll(&p, 1, 0);
+    if (n == 0)
         return CORO__IO_BLOCKED; /* what woke us was of the time before connect */
-    if (getsockopt(coro_fd_number(h), SOL_SOCKET, SO_ERROR, &error, &size) < 0)
+    if (n < 0 || getsockopt(coro_fd_number(h), SOL_SOCKET, SO_ERROR, &error, &size) < 0)
         return -errno;
     return -error;
 }
@@ -1420,20 +1421,23 @@ CORO_API int coro_address_parse(coro_address *a, const char *text)
 CORO_API const char *coro_address_print(const coro_address *a, char *text, size_t size)
 {
     char host[INET6_ADDRSTRLEN] = "";
+    int n;
     if (a->length && a->any.sa_family == AF_UNIX) {
-        size_t n = a->length - offsetof(struct sockaddr_un, sun_path);
-        if (n > sizeof a->local.sun_path) /* the kernel's, with no zero at its end */
-            n = sizeof a->local.sun_path;
-        snprintf(text, size, "unix:%.*s", (int)n, a->local.sun_path);
+        size_t most = a->length - offsetof(struct sockaddr_un, sun_path);
+        if (most > sizeof a->local.sun_path) /* the kernel's, with no zero at its end */
+            most = sizeof a->local.sun_path;
+        n = snprintf(text, size, "unix:%.*s", (int)most, a->local.sun_path);
     } else if (a->length && a->any.sa_family == AF_INET6) {
         (void)inet_ntop(AF_INET6, &a->v6.sin6_addr, host, sizeof host);
-        snprintf(text, size, "[%s]:%d", host, coro_address_port(a));
+        n = snprintf(text, size, "[%s]:%d", host, coro_address_port(a));
     } else if (a->length) {
         (void)inet_ntop(AF_INET, &a->v4.sin_addr, host, sizeof host);
-        snprintf(text, size, "%s:%d", host, coro_address_port(a));
+        n = snprintf(text, size, "%s:%d", host, coro_address_port(a));
     } else {
-        snprintf(text, size, "-");
+        n = snprintf(text, size, "-");
     }
+    if (n < 0 && size) /* used, so that a buffer that is meant to cut brings no warning */
+        *text = 0;
     return text;
 }
 
