@@ -782,8 +782,8 @@ static inline intptr_t coro__attempt_read(coro_fd *h, void *to, size_t n)
         }
         if (errno == EAGAIN || errno == EWOULDBLOCK)
             return CORO__IO_BLOCKED;
-        if (errno == EIO && !(h->flags & CORO__FD_SOCKET) && isatty(coro_fd_number(h)))
-            return 0; /* a terminal whose other end is gone */
+        if (errno == EIO && !(h->flags & CORO__FD_SOCKET)) /* isatty changes errno */
+            return isatty(coro_fd_number(h)) ? 0 : -EIO; /* 0: a terminal; its other end is gone */
         if (errno != EINTR)
             return -errno;
     }
