@@ -1,6 +1,6 @@
 /* io.h -- what the tests of coro_io.h share: pairs of sockets, small coroutines, counting.
  *
- * The test itself plays the outside: it starts tasks in `loop`, lets them wait (settle), does
+ * The test itself plays the outside: it starts tasks in `io_loop`, lets them wait (settle), does
  * something to the other end with plain system calls, and runs the loop to its end (finish).
  */
 #ifndef IO_H
@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static coro_loop loop;
+static coro_loop io_loop;
 
 /* Descriptors open in this process. */
 static inline int open_descriptors(void)
@@ -31,20 +31,20 @@ static inline int open_descriptors(void)
 static inline void settle(void)
 {
     for (int i = 0; i < 4; i++)
-        (void)coro_loop_step(&loop);
-    CHECK_STR(coro_verify(&loop), NULL);
+        (void)coro_loop_step(&io_loop);
+    CHECK_STR(coro_verify(&io_loop), NULL);
 }
 
 static inline void begin(void)
 {
-    CHECK_EQ(coro_loop_init(&loop, NULL), 0);
+    CHECK_EQ(coro_loop_init(&io_loop, NULL), 0);
 }
 
 static inline void finish(void)
 {
-    CHECK_EQ(coro_loop_run(&loop), 0);
-    CHECK_EQ(coro_stats(&loop).held, 0);
-    CHECK_EQ(coro_loop_fini(&loop), 0);
+    CHECK_EQ(coro_loop_run(&io_loop), 0);
+    CHECK_EQ(coro_stats(&io_loop).held, 0);
+    CHECK_EQ(coro_loop_fini(&io_loop), 0);
 }
 
 /* A connected pair of a type: ours, and a plain one. */
@@ -183,20 +183,20 @@ CORO(sleeps)
 /* How often the loop goes to sleep in the next 20 ms, in which nothing should happen. */
 static inline int wakeups(void)
 {
-    coro_total before = coro_stats(&loop).parked;
+    coro_total before = coro_stats(&io_loop).parked;
     static CORO_TASK(sleeps) t;
     memset(&t, 0, sizeof t);
-    coro_start(&loop.root, &t, sleeps, .d = CORO_MS(20));
+    coro_start(&io_loop.root, &t, sleeps, .d = CORO_MS(20));
     while (coro_task_status(&t) == CORO_RUNNING) {
         coro_time until;
-        (void)coro_loop_step(&loop);
-        until = coro_loop_deadline(&loop);
-        if (coro_task_status(&t) == CORO_RUNNING && until > coro_loop_now(&loop)) {
-            coro_loop_driver(&loop)->park(coro_loop_driver(&loop)->arg, &loop, until);
+        (void)coro_loop_step(&io_loop);
+        until = coro_loop_deadline(&io_loop);
+        if (coro_task_status(&t) == CORO_RUNNING && until > coro_loop_now(&io_loop)) {
+            coro_loop_driver(&io_loop)->park(coro_loop_driver(&io_loop)->arg, &io_loop, until);
             before--;
         }
     }
-    return (int)(coro_stats(&loop).parked - before);
+    return (int)(coro_stats(&io_loop).parked - before);
 }
 
 #endif /* IO_H */

@@ -24,10 +24,10 @@ TEST(a_read_waits_and_gives_what_came)
     static CORO_TASK(reads) t;
     int peer = pair(&a);
     begin();
-    coro_start(&loop.root, &t, reads, .h = &a);
+    coro_start(&io_loop.root, &t, reads, .h = &a);
     settle();
     CHECK_EQ(coro_task_status(&t), CORO_RUNNING);
-    CHECK_EQ(coro_stats(&loop).held, 1);
+    CHECK_EQ(coro_stats(&io_loop).held, 1);
     say(peer, "hello");
     finish();
     CHECK_EQ(coro_task_result(&t), 5);
@@ -58,7 +58,7 @@ TEST(the_end_is_0_again_and_again_after_all_that_came) /* I04, I05 */
         static CORO_TASK(reads_twice) t;
         int peer = pair(&a);
         begin();
-        coro_start(&loop.root, &t, reads_twice, .h = &a);
+        coro_start(&io_loop.root, &t, reads_twice, .h = &a);
         if (waiting)
             settle();
         say(peer, "bye");
@@ -114,7 +114,7 @@ TEST(reading_nothing_is_refused_and_writing_nothing_reports_what_is_wrong) /* I0
     static CORO_TASK(nothings) t;
     int peer = pair(&a);
     begin();
-    coro_start(&loop.root, &t, nothings, .h = &a);
+    coro_start(&io_loop.root, &t, nothings, .h = &a);
     finish();
     ends(peer);
 }
@@ -127,7 +127,7 @@ TEST(read_exact_goes_on_until_all_is_there_and_is_short_at_the_end) /* I01, I15 
     static CORO_TASK(reads_exact) t, u;
     int peer = pair(&a);
     begin();
-    coro_start(&loop.root, &t, reads_exact, .h = &a, .to = room, .n = 8);
+    coro_start(&io_loop.root, &t, reads_exact, .h = &a, .to = room, .n = 8);
     for (int i = 0; i < 4; i++) {
         settle();
         CHECK_EQ(coro_task_status(&t), CORO_RUNNING);
@@ -136,7 +136,7 @@ TEST(read_exact_goes_on_until_all_is_there_and_is_short_at_the_end) /* I01, I15 
     }
     settle();
     CHECK_EQ(coro_task_result(&t), 8);
-    coro_start(&loop.root, &u, reads_exact, .h = &a, .to = room, .n = 8);
+    coro_start(&io_loop.root, &u, reads_exact, .h = &a, .to = room, .n = 8);
     say(peer, "abc");
     settle();
     CHECK_EQ(close(peer), 0);
@@ -151,14 +151,14 @@ TEST(a_cancelled_or_timed_out_read_loses_nothing) /* I16, I29 */
     static CORO_TASK(reads) t, u;
     int peer = pair(&a);
     begin();
-    coro_start(&loop.root, &t, reads, .h = &a);
+    coro_start(&io_loop.root, &t, reads, .h = &a);
     settle();
     CHECK_EQ(coro_task_cancel(&t), 1);
     say(peer, "kept");
     settle();
     CHECK_EQ(coro_task_result(&t), -ECANCELED);
-    CHECK_EQ(coro_stats(&loop).held, 0);
-    coro_start(&loop.root, &u, reads, .h = &a);
+    CHECK_EQ(coro_stats(&io_loop).held, 0);
+    coro_start(&io_loop.root, &u, reads, .h = &a);
     finish();
     CHECK_EQ(coro_task_result(&u), 4);
     ends(peer);
@@ -169,7 +169,7 @@ TEST(a_cancelled_read_exact_says_how_much_it_has) /* I02 */
     static CORO_TASK(reads_exact) t;
     int peer = pair(&a);
     begin();
-    coro_start(&loop.root, &t, reads_exact, .h = &a, .to = room, .n = 8);
+    coro_start(&io_loop.root, &t, reads_exact, .h = &a, .to = room, .n = 8);
     settle();
     say(peer, "abc");
     settle();
@@ -186,10 +186,10 @@ TEST(what_came_before_the_cancellation_is_delivered) /* D2 */
     static CORO_TASK(reads) t;
     int peer = pair(&a);
     begin();
-    coro_start(&loop.root, &t, reads, .h = &a);
+    coro_start(&io_loop.root, &t, reads, .h = &a);
     settle();
     say(peer, "first");
-    coro_loop_driver(&loop)->park(coro_loop_driver(&loop)->arg, &loop, 0); /* it is read */
+    coro_loop_driver(&io_loop)->park(coro_loop_driver(&io_loop)->arg, &io_loop, 0); /* it is read */
     (void)coro_task_cancel(&t);
     finish();
     CHECK_EQ(coro_task_result(&t), 5);
@@ -217,16 +217,16 @@ TEST(a_read_that_timed_out_leaves_no_interest_behind) /* I29 */
     static CORO_TASK(reads) v;
     int peer = pair(&a);
     begin();
-    coro_start(&loop.root, &t, within, .h = &a, .d = CORO_MS(2));
+    coro_start(&io_loop.root, &t, within, .h = &a, .d = CORO_MS(2));
     while (coro_task_status(&t) == CORO_RUNNING || coro_task_status(&t) == CORO_UNSTARTED)
         settle();
     CHECK_EQ(coro_task_result(&t), -ETIMEDOUT);
-    coro_start(&loop.root, &u, within, .h = &a, .d = 0);
+    coro_start(&io_loop.root, &u, within, .h = &a, .d = 0);
     settle();
     CHECK_EQ(coro_task_result(&u), -ETIMEDOUT);
     say(peer, "late");
     CHECK(wakeups() <= 4);
-    coro_start(&loop.root, &v, reads, .h = &a);
+    coro_start(&io_loop.root, &v, reads, .h = &a);
     finish();
     CHECK_EQ(coro_task_result(&v), 4);
     ends(peer);
@@ -255,7 +255,7 @@ TEST(a_cancelled_write_says_how_much_was_taken_and_the_peer_has_just_that) /* I0
     ssize_t r;
     int peer = pair(&a);
     begin();
-    coro_start(&loop.root, &t, writes, .h = &a, .from = data, .n = MUCH);
+    coro_start(&io_loop.root, &t, writes, .h = &a, .from = data, .n = MUCH);
     settle();
     CHECK_EQ(coro_task_status(&t), CORO_RUNNING);
     CHECK_EQ(coro_task_cancel(&t), 1);
@@ -278,7 +278,7 @@ TEST(a_close_leaves_what_was_written_to_be_asked_for) /* I02, I17, I20 */
     char *data = much();
     int peer = pair(&a);
     begin();
-    coro_start(&loop.root, &t, writes, .h = &a, .from = data, .n = MUCH);
+    coro_start(&io_loop.root, &t, writes, .h = &a, .from = data, .n = MUCH);
     settle();
     CHECK_EQ(coro_close(&a), 0);
     finish();
@@ -316,7 +316,7 @@ TEST(ten_megabytes_come_whole_from_a_thread_that_is_slow)
     slow.number = peer;
     slow.data = data;
     slow.piece = 40000;
-    coro_start(&loop.root, &t, reads_exact, .h = &a, .to = got, .n = MUCH);
+    coro_start(&io_loop.root, &t, reads_exact, .h = &a, .to = got, .n = MUCH);
     CHECK_EQ(pthread_create(&thread, NULL, write_slowly, &slow), 0);
     finish();
     CHECK_EQ(pthread_join(thread, NULL), 0);
@@ -348,8 +348,8 @@ TEST(a_peer_that_sends_a_byte_at_a_time_is_borne)
     static CORO_TASK(reads_exact) t;
     begin();
     both(&a, &b);
-    coro_start(&loop.root, &t, reads_exact, .h = &a, .to = room, .n = 200);
-    coro_spawn(&loop.root, bytewise, .h = &b);
+    coro_start(&io_loop.root, &t, reads_exact, .h = &a, .to = room, .n = 200);
+    coro_spawn(&io_loop.root, bytewise, .h = &b);
     finish();
     CHECK_EQ(coro_task_result(&t), 200);
     CHECK_EQ(memcmp(room + 190, "0123456789", 10), 0);
@@ -365,8 +365,8 @@ TEST(both_ways_of_both_ends_carry_much_at_once) /* I01, I03 */
     both(&a, &b);
     for (int i = 0; i < 2; i++) {
         got[i] = (char *)malloc(MUCH);
-        coro_start(&loop.root, &in[i], reads_exact, .h = i ? &b : &a, .to = got[i], .n = MUCH / 4);
-        coro_start(&loop.root, &out[i], writes, .h = i ? &b : &a, .from = data, .n = MUCH / 4);
+        coro_start(&io_loop.root, &in[i], reads_exact, .h = i ? &b : &a, .to = got[i], .n = MUCH / 4);
+        coro_start(&io_loop.root, &out[i], writes, .h = i ? &b : &a, .from = data, .n = MUCH / 4);
     }
     finish();
     for (int i = 0; i < 2; i++) {
@@ -416,7 +416,7 @@ TEST(vectors_are_filled_and_written_in_order)
     static CORO_TASK(vectors) t;
     begin();
     both(&a, &b);
-    coro_start(&loop.root, &t, vectors);
+    coro_start(&io_loop.root, &t, vectors);
     finish();
     CHECK_EQ(coro_task_result(&t), 4);
     ends(-1);
@@ -435,7 +435,7 @@ TEST(a_short_message_is_put_into_a_pipe_whole) /* I19 */
     CHECK_EQ(read(ends_of[0], drop, 100), 100);
     begin();
     memset(page, 'p', sizeof page);
-    coro_start(&loop.root, &t, writes, .h = &a, .from = page, .n = sizeof page);
+    coro_start(&io_loop.root, &t, writes, .h = &a, .from = page, .n = sizeof page);
     settle();
     CHECK_EQ(coro_fd_moved(&a, CORO_OUT), 0);
     for (n = 0; n < 8192;)
@@ -453,10 +453,10 @@ TEST(a_second_reader_is_told_busy_and_the_first_goes_on) /* I03, I27 */
     static CORO_TASK(waits) w, out;
     int peer = pair(&a);
     begin();
-    coro_start(&loop.root, &t, reads, .h = &a);
-    coro_start(&loop.root, &u, reads, .h = &a);
-    coro_start(&loop.root, &w, waits, .h = &a, .way = CORO_IN);
-    coro_start(&loop.root, &out, waits, .h = &a, .way = CORO_OUT);
+    coro_start(&io_loop.root, &t, reads, .h = &a);
+    coro_start(&io_loop.root, &u, reads, .h = &a);
+    coro_start(&io_loop.root, &w, waits, .h = &a, .way = CORO_IN);
+    coro_start(&io_loop.root, &out, waits, .h = &a, .way = CORO_OUT);
     settle();
     CHECK_EQ(coro_task_result(&u), -EBUSY);
     CHECK_EQ(coro_task_result(&w), -EBUSY);
@@ -475,8 +475,8 @@ TEST(a_reader_and_a_writer_do_not_disturb_each_other) /* I27, I28 */
     char *data = much();
     int peer = pair(&a);
     begin();
-    coro_start(&loop.root, &u, writes, .h = &a, .from = data, .n = MUCH);
-    coro_start(&loop.root, &t, reads, .h = &a);
+    coro_start(&io_loop.root, &u, writes, .h = &a, .from = data, .n = MUCH);
+    coro_start(&io_loop.root, &t, reads, .h = &a);
     settle();
     CHECK_EQ(coro_task_cancel(&u), 1);
     settle();
@@ -496,8 +496,8 @@ TEST(a_peer_that_goes_wakes_the_reader_and_the_writer) /* I06 */
     char *data = much();
     int peer = pair(&a);
     begin();
-    coro_start(&loop.root, &u, writes, .h = &a, .from = data, .n = MUCH);
-    coro_start(&loop.root, &t, reads, .h = &a);
+    coro_start(&io_loop.root, &u, writes, .h = &a, .from = data, .n = MUCH);
+    coro_start(&io_loop.root, &t, reads, .h = &a);
     settle();
     CHECK_EQ(close(peer), 0);
     finish();
@@ -514,12 +514,12 @@ TEST(the_writer_of_a_pipe_hears_that_nobody_reads) /* I06 */
     char *data = much();
     begin();
     pipe_of(&a, &b);
-    coro_start(&loop.root, &t, writes, .h = &b, .from = data, .n = MUCH);
+    coro_start(&io_loop.root, &t, writes, .h = &b, .from = data, .n = MUCH);
     settle();
     CHECK_EQ(coro_close(&a), 0);
     settle();
     CHECK_EQ(coro_task_result(&t), -EPIPE);
-    coro_start(&loop.root, &u, waits, .h = &b, .way = CORO_OUT);
+    coro_start(&io_loop.root, &u, waits, .h = &b, .way = CORO_OUT);
     finish();
     CHECK_EQ(coro_task_result(&u), 0);
     free(data);
@@ -533,11 +533,11 @@ TEST(closing_wakes_all_who_wait_with_EBADF) /* I20 */
     char *data = much();
     int peer = pair(&a);
     begin();
-    coro_start(&loop.root, &t, reads, .h = &a);
-    coro_start(&loop.root, &u, writes, .h = &a, .from = data, .n = MUCH);
+    coro_start(&io_loop.root, &t, reads, .h = &a);
+    coro_start(&io_loop.root, &u, writes, .h = &a, .from = data, .n = MUCH);
     settle();
     CHECK_EQ(coro_close(&a), 0);
-    CHECK_EQ(coro_stats(&loop).held, 0);
+    CHECK_EQ(coro_stats(&io_loop).held, 0);
     finish();
     CHECK_EQ(coro_task_result(&t), -EBADF);
     CHECK_EQ(coro_task_result(&u), -EBADF);
@@ -551,10 +551,10 @@ TEST(a_close_between_wake_and_step_keeps_the_next_read_off_the_new_number) /* I2
     static CORO_TASK(reads_twice) t;
     int peer = pair(&a), number = coro_fd_number(&a), other;
     begin();
-    coro_start(&loop.root, &t, reads_twice, .h = &a);
+    coro_start(&io_loop.root, &t, reads_twice, .h = &a);
     settle();
     say(peer, "one");
-    coro_loop_driver(&loop)->park(coro_loop_driver(&loop)->arg, &loop, 0);
+    coro_loop_driver(&io_loop)->park(coro_loop_driver(&io_loop)->arg, &io_loop, 0);
     CHECK_EQ(coro_close(&a), 0);
     other = pair(&b);
     CHECK_EQ(coro_fd_number(&b), number);
@@ -572,12 +572,12 @@ TEST(a_reused_number_has_nothing_of_the_old_one) /* I22, I24 */
     static CORO_TASK(reads) t, u;
     int peer = pair(&a), number = coro_fd_number(&a), copy = dup(number), other;
     begin();
-    coro_start(&loop.root, &t, reads, .h = &a);
+    coro_start(&io_loop.root, &t, reads, .h = &a);
     settle();
     CHECK_EQ(coro_close(&a), 0);
     other = pair(&b);
     CHECK_EQ(coro_fd_number(&b), number);
-    coro_start(&loop.root, &u, reads, .h = &b);
+    coro_start(&io_loop.root, &u, reads, .h = &b);
     settle();
     say(peer, "old");
     CHECK(wakeups() <= 4);
@@ -596,8 +596,8 @@ TEST(copies_that_are_left_over_do_not_make_the_loop_spin) /* I24 */
     static CORO_TASK(waits) u;
     int peer = pair(&a), copy = dup(coro_fd_number(&a));
     begin();
-    coro_start(&loop.root, &t, reads, .h = &a);
-    coro_start(&loop.root, &u, waits, .h = &a, .way = CORO_OUT);
+    coro_start(&io_loop.root, &t, reads, .h = &a);
+    coro_start(&io_loop.root, &u, waits, .h = &a, .way = CORO_OUT);
     settle();
     CHECK_EQ(coro_task_cancel(&t), 1);
     settle();
@@ -620,7 +620,7 @@ TEST(a_descriptor_closed_behind_our_back_leaves_its_reader_cancellable) /* I25 *
     static CORO_TASK(reads) t;
     int peer = pair(&a), copy = dup(coro_fd_number(&a));
     begin();
-    coro_start(&loop.root, &t, reads, .h = &a);
+    coro_start(&io_loop.root, &t, reads, .h = &a);
     settle();
     CHECK_EQ(close(coro_fd_number(&a)), 0);
     CHECK_EQ(coro_task_cancel(&t), 1);
@@ -643,7 +643,7 @@ TEST(a_wake_that_was_none_is_not_told) /* I32 */
     char drop[8];
     int peer = pair(&a);
     begin();
-    coro_start(&loop.root, &t, reads, .h = &a);
+    coro_start(&io_loop.root, &t, reads, .h = &a);
     settle();
     say(peer, "gone");
     CHECK_EQ(read(coro_fd_number(&a), drop, sizeof drop), 4);
@@ -660,7 +660,7 @@ TEST(idle_means_idle) /* I29 */
     static CORO_TASK(reads) t;
     int peer = pair(&a);
     begin();
-    coro_start(&loop.root, &t, reads, .h = &a);
+    coro_start(&io_loop.root, &t, reads, .h = &a);
     settle();
     CHECK(wakeups() <= 3);
     say(peer, "x");
@@ -697,7 +697,7 @@ TEST(waiting_until_readable_sees_what_is_left_and_the_end)
         static CORO_TASK(lazy) t;
         int peer = pair(&a);
         begin();
-        coro_start(&loop.root, &t, lazy, .h = &a);
+        coro_start(&io_loop.root, &t, lazy, .h = &a);
         if (waiting)
             settle();
         say(peer, "abcd");
@@ -722,7 +722,7 @@ TEST(waiting_until_writable_waits_for_room)
     begin();
     while (write(coro_fd_number(&a), drop, sizeof drop) > 0)
         continue;
-    coro_start(&loop.root, &t, waits, .h = &a, .way = CORO_OUT);
+    coro_start(&io_loop.root, &t, waits, .h = &a, .way = CORO_OUT);
     settle();
     CHECK_EQ(coro_task_status(&t), CORO_RUNNING);
     while (recv(peer, drop, sizeof drop, MSG_DONTWAIT) > 0)
@@ -740,11 +740,11 @@ TEST(half_closed_the_other_half_goes_on) /* I09, I10 */
     static CORO_TASK(writes) u, v;
     int peer = pair(&a);
     begin();
-    coro_start(&loop.root, &t, reads, .h = &a);
+    coro_start(&io_loop.root, &t, reads, .h = &a);
     settle();
     CHECK_EQ(coro_shutdown(&a, CORO_OUT), 0);
     hear(peer, "");
-    coro_start(&loop.root, &u, writes, .h = &a, .from = "x", .n = 1);
+    coro_start(&io_loop.root, &u, writes, .h = &a, .from = "x", .n = 1);
     settle();
     CHECK_EQ(coro_task_result(&u), -EPIPE);
     (void)coro_shutdown(&a, CORO_OUT); /* harmless */
@@ -758,8 +758,8 @@ TEST(half_closed_the_other_half_goes_on) /* I09, I10 */
     CHECK_EQ(shutdown(peer, SHUT_WR), 0);
     begin();
     memset(&t, 0, sizeof t);
-    coro_start(&loop.root, &t, reads, .h = &a);
-    coro_start(&loop.root, &v, writes, .h = &a, .from = "still", .n = 5);
+    coro_start(&io_loop.root, &t, reads, .h = &a);
+    coro_start(&io_loop.root, &v, writes, .h = &a, .from = "still", .n = 5);
     finish();
     CHECK_EQ(coro_task_result(&t), 0);
     CHECK_EQ(coro_task_result(&v), 5);
@@ -774,8 +774,8 @@ TEST(a_shutdown_wakes_who_waits_in_that_way) /* I09 */
     char *data = much();
     int peer = pair(&a);
     begin();
-    coro_start(&loop.root, &t, reads, .h = &a);
-    coro_start(&loop.root, &u, writes, .h = &a, .from = data, .n = MUCH);
+    coro_start(&io_loop.root, &t, reads, .h = &a);
+    coro_start(&io_loop.root, &u, writes, .h = &a, .from = data, .n = MUCH);
     settle();
     CHECK_EQ(coro_shutdown(&a, CORO_IN), 0);
     settle();
@@ -810,8 +810,8 @@ TEST(SIGPIPE_never_arrives_and_nothing_of_the_users_changes) /* I08 */
     CHECK_EQ(close(peer), 0);
     CHECK_EQ(coro_close(&in), 0);
     begin();
-    coro_start(&loop.root, &t[0], writes, .h = &a, .from = "x", .n = 1);
-    coro_start(&loop.root, &t[1], writes, .h = &b, .from = "x", .n = 1);
+    coro_start(&io_loop.root, &t[0], writes, .h = &a, .from = "x", .n = 1);
+    coro_start(&io_loop.root, &t[1], writes, .h = &b, .from = "x", .n = 1);
     finish();
     CHECK_EQ(coro_task_result(&t[0]), -EPIPE);
     CHECK_EQ(coro_task_result(&t[1]), -EPIPE);
@@ -858,8 +858,8 @@ TEST(signals_that_interrupt_are_not_seen) /* I31 */
     action.sa_handler = on_tick; /* no SA_RESTART */
     sigaction(SIGALRM, &action, NULL);
     begin();
-    coro_start(&loop.root, &t, reads, .h = &a);
-    coro_spawn(&loop.root, late, .number = peer);
+    coro_start(&io_loop.root, &t, reads, .h = &a);
+    coro_spawn(&io_loop.root, late, .number = peer);
     setitimer(ITIMER_REAL, &often, NULL);
     finish();
     setitimer(ITIMER_REAL, &never, NULL);
@@ -905,7 +905,7 @@ TEST(files_never_wait) /* I30 */
     CHECK_EQ(coro_fd_adopt(&a, dup(fileno(file))), 0);
     fclose(file);
     begin();
-    coro_start(&loop.root, &t, file_user, .h = &a);
+    coro_start(&io_loop.root, &t, file_user, .h = &a);
     finish();
     CHECK_EQ(coro_task_result(&t), 0);
     ends(-1);
@@ -937,7 +937,7 @@ TEST(messages_are_read_one_by_one_though_each_is_short) /* I33 */
             int peer = pair_of(&a, types[i]);
             memset(&t, 0, sizeof t);
             begin();
-            coro_start(&loop.root, &t, messages, .h = &a);
+            coro_start(&io_loop.root, &t, messages, .h = &a);
             if (waiting)
                 settle();
             say(peer, "a");
@@ -961,17 +961,17 @@ TEST(a_terminal_gives_its_lines_and_its_end) /* I33 */
     CHECK(slave >= 0);
     CHECK_EQ(coro_fd_adopt(&a, slave), 0);
     begin();
-    coro_start(&loop.root, &t, messages, .h = &a);
+    coro_start(&io_loop.root, &t, messages, .h = &a);
     settle();
     say(master, "1\n22\n333\n");
-    CHECK_EQ(coro_loop_run(&loop), 0); /* a terminal takes its time */
+    CHECK_EQ(coro_loop_run(&io_loop), 0); /* a terminal takes its time */
     CHECK_EQ(coro_task_result(&t), 9);
     CHECK_EQ(coro_fd_adopt(&b, master), 0);
     CHECK_EQ(coro_close(&a), 0);
     do { /* the echo of the lines */
         memset(&u, 0, sizeof u);
-        coro_start(&loop.root, &u, reads, .h = &b);
-        CHECK_EQ(coro_loop_run(&loop), 0);
+        coro_start(&io_loop.root, &u, reads, .h = &b);
+        CHECK_EQ(coro_loop_run(&io_loop), 0);
     } while (coro_task_result(&u) > 0);
     finish();
     CHECK_EQ(coro_task_result(&u), 0);
@@ -1003,7 +1003,7 @@ TEST(a_released_descriptor_wakes_its_waiters_and_is_nobodys) /* I20, I22 */
     static CORO_TASK(reads) t, u;
     int peer = pair(&a), number = coro_fd_number(&a);
     begin();
-    coro_start(&loop.root, &t, reads, .h = &a);
+    coro_start(&io_loop.root, &t, reads, .h = &a);
     settle();
     CHECK_EQ(coro_fd_release(&a), number);
     settle();
@@ -1011,7 +1011,7 @@ TEST(a_released_descriptor_wakes_its_waiters_and_is_nobodys) /* I20, I22 */
     say(peer, "for the new owner");
     CHECK(wakeups() <= 3);
     CHECK_EQ(coro_fd_adopt(&b, number), 0);
-    coro_start(&loop.root, &u, reads, .h = &b);
+    coro_start(&io_loop.root, &u, reads, .h = &b);
     finish();
     CHECK_EQ(coro_task_result(&u), 17);
     ends(peer);
@@ -1048,8 +1048,8 @@ static CORO_TASK(mover) moved;
 static void move_later(void *arg)
 {
     moved.frame.waits = true;
-    coro_start(&loop.root, &moved, mover, .from = a, .waits = true, .closing = arg != NULL);
-    (void)coro_loop_run(&loop);
+    coro_start(&io_loop.root, &moved, mover, .from = a, .waits = true, .closing = arg != NULL);
+    (void)coro_loop_run(&io_loop);
 }
 
 TEST(a_handle_may_be_moved_until_it_has_waited)
@@ -1058,7 +1058,7 @@ TEST(a_handle_may_be_moved_until_it_has_waited)
     begin();
     CHECK_TRAP(move_later, NULL, "moved after an operation of it had waited");
     CHECK_TRAP(move_later, &there, "moved after an operation of it had waited");
-    coro_start(&loop.root, &moved, mover, .from = a);
+    coro_start(&io_loop.root, &moved, mover, .from = a);
     memset(&a, 0, sizeof a);
     settle();
     say(peer, "abc");
@@ -1092,8 +1092,8 @@ CORO(local)
 
 static void read_into_local(void *arg)
 {
-    coro_spawn(&loop.root, local, .which = *(int *)arg);
-    (void)coro_loop_run(&loop);
+    coro_spawn(&io_loop.root, local, .which = *(int *)arg);
+    (void)coro_loop_run(&io_loop);
 }
 
 TEST(reading_into_a_local_variable_traps)
@@ -1113,12 +1113,12 @@ TEST(foreign_descriptors_tell_what_came) /* I06, I26 */
     static CORO_TASK(foreign) t, u, v, w, x, y;
     int peer = pair(&a), number = coro_fd_release(&a);
     begin();
-    coro_start(&loop.root, &t, foreign, .number = number, .events = POLLIN);
-    coro_start(&loop.root, &u, foreign, .number = number, .events = POLLOUT);
-    coro_start(&loop.root, &v, foreign, .number = number, .events = POLLIN | POLLOUT);
-    coro_start(&loop.root, &w, foreign, .number = -1, .events = POLLIN);
-    coro_start(&loop.root, &x, foreign, .number = 1000, .events = POLLIN);
-    coro_start(&loop.root, &y, foreign, .number = number, .events = 0);
+    coro_start(&io_loop.root, &t, foreign, .number = number, .events = POLLIN);
+    coro_start(&io_loop.root, &u, foreign, .number = number, .events = POLLOUT);
+    coro_start(&io_loop.root, &v, foreign, .number = number, .events = POLLIN | POLLOUT);
+    coro_start(&io_loop.root, &w, foreign, .number = -1, .events = POLLIN);
+    coro_start(&io_loop.root, &x, foreign, .number = 1000, .events = POLLIN);
+    coro_start(&io_loop.root, &y, foreign, .number = number, .events = 0);
     settle();
     CHECK_EQ(coro_task_status(&t), CORO_RUNNING);
     CHECK_EQ(coro_task_result(&u), POLLOUT);
@@ -1143,18 +1143,18 @@ TEST(foreign_errors_and_ends_are_told) /* I06 */
     while (write(in_out[1], drop, sizeof drop) > 0)
         continue;
     begin();
-    coro_start(&loop.root, &t, foreign, .number = in_out[1], .events = POLLOUT);
+    coro_start(&io_loop.root, &t, foreign, .number = in_out[1], .events = POLLOUT);
     settle();
     CHECK_EQ(coro_task_status(&t), CORO_RUNNING);
     CHECK_EQ(close(in_out[0]), 0);
     settle();
     CHECK(coro_task_result(&t) & POLLERR);
-    coro_start(&loop.root, &u, foreign, .number = in_out[1], .events = POLLIN);
+    coro_start(&io_loop.root, &u, foreign, .number = in_out[1], .events = POLLIN);
     settle();
     CHECK(coro_task_result(&u) & POLLERR);
     CHECK_EQ(close(in_out[1]), 0);
     CHECK_EQ(pipe2(in_out, O_CLOEXEC), 0);
-    coro_start(&loop.root, &v, foreign, .number = in_out[0], .events = POLLIN | POLLOUT);
+    coro_start(&io_loop.root, &v, foreign, .number = in_out[0], .events = POLLIN | POLLOUT);
     settle();
     CHECK_EQ(close(in_out[1]), 0);
     finish();
@@ -1170,8 +1170,8 @@ TEST(foreign_ways_are_independent) /* I27, I28 */
     while (send(number, drop, sizeof drop, MSG_DONTWAIT) > 0)
         continue;
     begin();
-    coro_start(&loop.root, &t, foreign, .number = number, .events = POLLIN);
-    coro_start(&loop.root, &u, foreign, .number = number, .events = POLLOUT);
+    coro_start(&io_loop.root, &t, foreign, .number = number, .events = POLLIN);
+    coro_start(&io_loop.root, &u, foreign, .number = number, .events = POLLOUT);
     settle();
     CHECK_EQ(coro_task_cancel(&t), 1);
     settle();
@@ -1179,7 +1179,7 @@ TEST(foreign_ways_are_independent) /* I27, I28 */
     say(peer, "not asked for");
     CHECK(wakeups() <= 4);
     CHECK_EQ(coro_task_status(&u), CORO_RUNNING);
-    coro_start(&loop.root, &v, foreign, .number = number, .events = POLLIN);
+    coro_start(&io_loop.root, &v, foreign, .number = number, .events = POLLIN);
     settle();
     CHECK_EQ(coro_task_result(&v), POLLIN);
     while (recv(peer, drop, sizeof drop, MSG_DONTWAIT) > 0)
@@ -1196,7 +1196,7 @@ TEST(a_foreign_descriptor_closed_while_waited_for_corrupts_nothing) /* I22, I25,
     static CORO_TASK(reads) v;
     int peer = pair(&a), number = coro_fd_release(&a), copy = dup(number), other;
     begin();
-    coro_start(&loop.root, &t, foreign, .number = number, .events = POLLIN);
+    coro_start(&io_loop.root, &t, foreign, .number = number, .events = POLLIN);
     settle();
     CHECK_EQ(close(number), 0);
     CHECK_EQ(coro_task_cancel(&t), 1);
@@ -1205,9 +1205,9 @@ TEST(a_foreign_descriptor_closed_while_waited_for_corrupts_nothing) /* I22, I25,
     settle();
     other = pair(&b);
     CHECK_EQ(coro_fd_number(&b), number);
-    coro_start(&loop.root, &v, reads, .h = &b);
+    coro_start(&io_loop.root, &v, reads, .h = &b);
     settle();
-    coro_start(&loop.root, &u, foreign, .number = number, .events = POLLIN);
+    coro_start(&io_loop.root, &u, foreign, .number = number, .events = POLLIN);
     settle();
     CHECK_EQ(coro_task_result(&u), -EBUSY); /* I36 */
     CHECK(wakeups() <= 4);
@@ -1226,12 +1226,12 @@ TEST(a_handle_that_takes_a_number_ends_the_wait_for_the_old_one) /* I22, I28 */
     static CORO_TASK(reads) u;
     int peer = pair(&a), number = coro_fd_release(&a), copy = dup(number), other;
     begin();
-    coro_start(&loop.root, &t, foreign, .number = number, .events = POLLIN);
+    coro_start(&io_loop.root, &t, foreign, .number = number, .events = POLLIN);
     settle();
     CHECK_EQ(close(number), 0);
     other = pair(&b);
     CHECK_EQ(coro_fd_number(&b), number);
-    coro_start(&loop.root, &u, reads, .h = &b);
+    coro_start(&io_loop.root, &u, reads, .h = &b);
     settle();
     CHECK_EQ(coro_task_result(&t), -EBADF);
     CHECK_EQ(coro_task_status(&u), CORO_RUNNING);
@@ -1251,8 +1251,8 @@ TEST(a_descriptor_in_two_handles_is_refused) /* I36 */
     int peer = pair(&a);
     begin();
     CHECK_EQ(coro_fd_adopt(&b, coro_fd_number(&a)), 0);
-    coro_start(&loop.root, &t, reads, .h = &a);
-    coro_start(&loop.root, &u, reads, .h = &b);
+    coro_start(&io_loop.root, &t, reads, .h = &a);
+    coro_start(&io_loop.root, &u, reads, .h = &b);
     settle();
     CHECK_EQ(coro_task_result(&u), -EBUSY);
     (void)coro_fd_release(&b);
@@ -1267,7 +1267,7 @@ TEST(a_number_that_comes_back_is_known_again) /* I35 */
     static CORO_TASK(reads) t, u;
     int peer = pair(&a), number = coro_fd_number(&a), copy = dup(number);
     begin();
-    coro_start(&loop.root, &t, reads, .h = &a);
+    coro_start(&io_loop.root, &t, reads, .h = &a);
     settle();
     CHECK_EQ(coro_task_cancel(&t), 1);
     settle();
@@ -1276,7 +1276,7 @@ TEST(a_number_that_comes_back_is_known_again) /* I35 */
     CHECK_EQ(dup2(copy, number), number);
     CHECK_EQ(close(copy), 0);
     CHECK_EQ(coro_fd_adopt(&b, number), 0);
-    coro_start(&loop.root, &u, reads, .h = &b);
+    coro_start(&io_loop.root, &u, reads, .h = &b);
     settle();
     say(peer, "again");
     finish();
@@ -1356,7 +1356,7 @@ TEST(a_hundred_busy_pairs_hold_up_no_ticker_and_each_other) /* I34, D19 */
 {
     static CORO_TASK(crowd) t;
     begin();
-    coro_start(&loop.root, &t, crowd);
+    coro_start(&io_loop.root, &t, crowd);
     finish();
     CHECK(t.frame.ticker.frame.worst < CORO_MS(200)); /* each has a step: 128 system calls */
     for (int i = 0; i < BUSY; i++)
@@ -1379,12 +1379,12 @@ TEST(much_for_one_leaves_turns_for_the_others) /* I34 */
         s[i].number = pair(&h[i]);
         s[i].data = data;
         s[i].piece = 1000;
-        coro_start(&loop.root, &t[i], reads_exact, .h = &h[i], .to = got[i], .n = MUCH / 4);
+        coro_start(&io_loop.root, &t[i], reads_exact, .h = &h[i], .to = got[i], .n = MUCH / 4);
         CHECK_EQ(pthread_create(&thread[i], NULL, write_slowly, &s[i]), 0);
     }
-    coro_start(&loop.root, &tick, ticker);
+    coro_start(&io_loop.root, &tick, ticker);
     settle();
-    CHECK_EQ(coro_loop_run(&loop), 0);
+    CHECK_EQ(coro_loop_run(&io_loop), 0);
     CHECK(tick.frame.worst < CORO_MS(200));
     for (int i = 0; i < 3; i++) {
         static char drop[1 << 16];
@@ -1403,7 +1403,7 @@ TEST(much_for_one_leaves_turns_for_the_others) /* I34 */
         CHECK_EQ(close(s[i].number), 0);
         free(got[i]);
     }
-    CHECK_EQ(coro_loop_fini(&loop), 0);
+    CHECK_EQ(coro_loop_fini(&io_loop), 0);
     free(data);
 }
 
@@ -1414,13 +1414,13 @@ TEST(handles_outlive_their_loop_and_serve_another)
     static CORO_TASK(reads) t, u;
     int peer = pair(&a), before;
     begin();
-    coro_start(&loop.root, &t, reads, .h = &a);
+    coro_start(&io_loop.root, &t, reads, .h = &a);
     settle();
     CHECK_EQ(coro_task_cancel(&t), 1);
     finish();
     before = open_descriptors();
     begin();
-    coro_start(&loop.root, &u, reads, .h = &a);
+    coro_start(&io_loop.root, &u, reads, .h = &a);
     settle();
     say(peer, "second");
     finish();
@@ -1437,7 +1437,7 @@ TEST(a_handle_of_another_loop_is_refused)
     int peer = pair(&a);
     begin();
     CHECK_EQ(coro_loop_init(&second, NULL), 0);
-    coro_start(&loop.root, &t, reads, .h = &a);
+    coro_start(&io_loop.root, &t, reads, .h = &a);
     settle();
     coro_start(&second.root, &u, reads, .h = &a);
     CHECK_EQ(coro_loop_run(&second), 0);
@@ -1507,7 +1507,7 @@ static void *post_often(void *arg)
     (void)arg;
     for (int i = 0; i < 100; i++) {
         struct timespec t = {0, 100000};
-        while (!coro_post(&loop, &man.node))
+        while (!coro_post(&io_loop, &man.node))
             continue;
         if (i % 10 == 0)
             nanosleep(&t, NULL);
@@ -1522,12 +1522,12 @@ TEST(posts_wake_a_loop_that_waits_for_descriptors) /* F11 */
     pthread_t thread;
     post_peer = pair(&a);
     begin();
-    coro_start(&loop.root, &t, reads, .h = &a);
+    coro_start(&io_loop.root, &t, reads, .h = &a);
     settle();
     CHECK_EQ(pthread_create(&thread, NULL, post_often, NULL), 0);
-    CHECK_EQ(coro_loop_run(&loop), 0);
+    CHECK_EQ(coro_loop_run(&io_loop), 0);
     CHECK_EQ(pthread_join(thread, NULL), 0);
-    (void)coro_loop_step(&loop);
+    (void)coro_loop_step(&io_loop);
     CHECK_EQ(man.count, 100);
     finish();
     CHECK_EQ(coro_task_result(&t), 3);

@@ -106,8 +106,8 @@ static void connected(const char *address)
     memset(&u, 0, sizeof u);
     CHECK_EQ(coro_listen(&listener, address, 0), 0);
     begin();
-    coro_start(&loop.root, &t, accepts, .from = &listener, .conn = &b);
-    coro_start(&loop.root, &u, connects, .h = &a, .to = at_of(&listener));
+    coro_start(&io_loop.root, &t, accepts, .from = &listener, .conn = &b);
+    coro_start(&io_loop.root, &u, connects, .h = &a, .to = at_of(&listener));
     finish();
     CHECK_EQ(coro_task_result(&t), 0);
     CHECK_EQ(coro_task_result(&u), 0);
@@ -170,8 +170,8 @@ static void talk(const char *address)
         CHECK(option(&b, IPPROTO_TCP, TCP_NODELAY) != 0);
     }
     begin();
-    coro_start(&loop.root, &t, reads, .h = &b);
-    coro_start(&loop.root, &u, writes, .h = &a, .from = "hello", .n = 5);
+    coro_start(&io_loop.root, &t, reads, .h = &b);
+    coro_start(&io_loop.root, &u, writes, .h = &a, .from = "hello", .n = 5);
     finish();
     CHECK_EQ(coro_task_result(&t), 5);
     done();
@@ -232,16 +232,16 @@ TEST(a_connection_refused_is_closed) /* I37 */
     (void)at_of(&listener);
     CHECK_EQ(coro_close(&listener), 0);
     begin();
-    coro_start(&loop.root, &t, connects, .h = &a, .to = where);
-    coro_start(&loop.root, &u, connects, .h = &b, .to = a_path());
-    CHECK_EQ(coro_loop_run(&loop), 0);
+    coro_start(&io_loop.root, &t, connects, .h = &a, .to = where);
+    coro_start(&io_loop.root, &u, connects, .h = &b, .to = a_path());
+    CHECK_EQ(coro_loop_run(&io_loop), 0);
     CHECK_EQ(coro_task_result(&t), -ECONNREFUSED);
     CHECK_EQ(coro_task_result(&u), -ENOENT);
     CHECK_EQ(coro_fd_number(&a), -1);
     CHECK_EQ(coro_fd_number(&b), -1);
-    coro_start(&loop.root, &v, connects, .h = &a, .to = "no address");
+    coro_start(&io_loop.root, &v, connects, .h = &a, .to = "no address");
     CHECK_EQ(coro_listen(&b, "127.0.0.1:0", 0), 0);
-    coro_start(&loop.root, &w, connects, .h = &b, .to = where);
+    coro_start(&io_loop.root, &w, connects, .h = &b, .to = where);
     finish();
     CHECK_EQ(coro_task_result(&v), -EINVAL);
     CHECK_EQ(coro_task_result(&w), -EBUSY);
@@ -293,22 +293,22 @@ TEST(a_connection_given_up_is_closed) /* I38 */
     memset(queued, 0, sizeof queued);
     full_listener(queued, &n);
     begin();
-    coro_start(&loop.root, &w, connects_within, .d = 0);
-    CHECK_EQ(coro_loop_run(&loop), 0);
+    coro_start(&io_loop.root, &w, connects_within, .d = 0);
+    CHECK_EQ(coro_loop_run(&io_loop), 0);
     CHECK_EQ(coro_task_result(&w), -ETIMEDOUT);
     before = open_descriptors();
-    coro_start(&loop.root, &t, connects, .h = &a, .to = where);
+    coro_start(&io_loop.root, &t, connects, .h = &a, .to = where);
     settle();
     CHECK_EQ(coro_task_status(&t), CORO_RUNNING);
     CHECK_EQ(coro_task_cancel(&t), 1);
-    CHECK_EQ(coro_loop_run(&loop), 0);
+    CHECK_EQ(coro_loop_run(&io_loop), 0);
     CHECK_EQ(coro_task_result(&t), -ECANCELED);
     CHECK_EQ(coro_fd_number(&a), -1);
     CHECK_EQ(open_descriptors(), before);
-    coro_start(&loop.root, &v, connects_within, .d = CORO_MS(2));
-    CHECK_EQ(coro_loop_run(&loop), 0);
+    coro_start(&io_loop.root, &v, connects_within, .d = CORO_MS(2));
+    CHECK_EQ(coro_loop_run(&io_loop), 0);
     CHECK_EQ(coro_task_result(&v), -ETIMEDOUT);
-    coro_start(&loop.root, &u, connects, .h = &a, .to = where);
+    coro_start(&io_loop.root, &u, connects, .h = &a, .to = where);
     settle();
     CHECK_EQ(coro_close(&a), 0); /* by another task */
     finish();
@@ -333,28 +333,28 @@ TEST(a_reset_is_an_error_and_no_end) /* I07 */
     static char data[8 << 20];
     connected("127.0.0.1:0");
     begin();
-    coro_start(&loop.root, &t, reads, .h = &a);
+    coro_start(&io_loop.root, &t, reads, .h = &a);
     settle();
     reset_by_peer();
-    CHECK_EQ(coro_loop_run(&loop), 0);
+    CHECK_EQ(coro_loop_run(&io_loop), 0);
     CHECK_EQ(coro_task_result(&t), -ECONNRESET);
-    coro_start(&loop.root, &v, writes, .h = &a, .from = data, .n = 1);
+    coro_start(&io_loop.root, &v, writes, .h = &a, .from = data, .n = 1);
     finish();
     CHECK_EQ(coro_task_result(&v), -EPIPE);
     done();
     connected("127.0.0.1:0"); /* not registered, and a writer */
     begin();
-    coro_start(&loop.root, &w, writes, .h = &a, .from = data, .n = sizeof data);
+    coro_start(&io_loop.root, &w, writes, .h = &a, .from = data, .n = sizeof data);
     settle();
     reset_by_peer();
-    CHECK_EQ(coro_loop_run(&loop), 0);
+    CHECK_EQ(coro_loop_run(&io_loop), 0);
     CHECK_EQ(coro_task_result(&w), -ECONNRESET);
     finish();
     done();
     connected("127.0.0.1:0");
     reset_by_peer();
     begin();
-    coro_start(&loop.root, &u, reads, .h = &a);
+    coro_start(&io_loop.root, &u, reads, .h = &a);
     finish();
     CHECK_EQ(coro_task_result(&u), -ECONNRESET);
     done();
@@ -377,14 +377,14 @@ TEST(a_cancelled_accept_loses_no_connection) /* I41 */
     int peer;
     CHECK_EQ(coro_listen(&listener, "127.0.0.1:0", 0), 0);
     begin();
-    coro_start(&loop.root, &t, accepts, .from = &listener, .conn = &a);
+    coro_start(&io_loop.root, &t, accepts, .from = &listener, .conn = &a);
     settle();
     CHECK_EQ(coro_task_cancel(&t), 1);
     peer = plain_connect();
-    CHECK_EQ(coro_loop_run(&loop), 0);
+    CHECK_EQ(coro_loop_run(&io_loop), 0);
     CHECK_EQ(coro_task_result(&t), -ECANCELED);
     CHECK_EQ(coro_fd_number(&a), -1);
-    coro_start(&loop.root, &u, accepts, .from = &listener, .conn = &a);
+    coro_start(&io_loop.root, &u, accepts, .from = &listener, .conn = &a);
     finish();
     CHECK_EQ(coro_task_result(&u), 0);
     CHECK_EQ(close(peer), 0);
@@ -397,10 +397,10 @@ TEST(an_accepted_connection_is_the_results_though_cancelled_after) /* I41, D2 */
     int peer;
     CHECK_EQ(coro_listen(&listener, "127.0.0.1:0", 0), 0);
     begin();
-    coro_start(&loop.root, &t, accepts, .from = &listener, .conn = &a);
+    coro_start(&io_loop.root, &t, accepts, .from = &listener, .conn = &a);
     settle();
     peer = plain_connect();
-    coro_loop_driver(&loop)->park(coro_loop_driver(&loop)->arg, &loop, 0);
+    coro_loop_driver(&io_loop)->park(coro_loop_driver(&io_loop)->arg, &io_loop, 0);
     (void)coro_task_cancel(&t);
     finish();
     CHECK_EQ(coro_task_result(&t), 0);
@@ -416,18 +416,18 @@ TEST(a_closed_listener_wakes_its_acceptor_and_connections_live_on) /* I43 */
     int peer;
     CHECK_EQ(coro_listen(&listener, "127.0.0.1:0", 0), 0);
     begin();
-    coro_start(&loop.root, &t, accepts, .from = &listener, .conn = &a);
+    coro_start(&io_loop.root, &t, accepts, .from = &listener, .conn = &a);
     settle();
-    coro_start(&loop.root, &u, accepts, .from = &listener, .conn = &b);
+    coro_start(&io_loop.root, &u, accepts, .from = &listener, .conn = &b);
     settle();
     CHECK_EQ(coro_task_result(&u), -EBUSY);
     peer = plain_connect();
     settle();
     CHECK_EQ(coro_task_result(&t), 0);
     memset(&u, 0, sizeof u);
-    coro_start(&loop.root, &u, accepts, .from = &listener, .conn = &b);
-    coro_start(&loop.root, &v, accepts, .from = &listener, .conn = &a);
-    coro_start(&loop.root, &w, reads, .h = &a);
+    coro_start(&io_loop.root, &u, accepts, .from = &listener, .conn = &b);
+    coro_start(&io_loop.root, &v, accepts, .from = &listener, .conn = &a);
+    coro_start(&io_loop.root, &w, reads, .h = &a);
     settle();
     CHECK_EQ(coro_task_result(&v), -EBUSY); /* a is open */
     CHECK_EQ(coro_close(&listener), 0);
@@ -446,8 +446,8 @@ TEST(accepting_where_it_cannot_be_done_ends) /* I40 */
     int peer = pair(&b);
     CHECK_EQ(coro_udp_open(&a, "127.0.0.1:0"), 0);
     begin();
-    coro_start(&loop.root, &t, accepts, .from = &a, .conn = &listener);
-    coro_start(&loop.root, &u, accepts, .from = &b, .conn = &listener);
+    coro_start(&io_loop.root, &t, accepts, .from = &a, .conn = &listener);
+    coro_start(&io_loop.root, &u, accepts, .from = &b, .conn = &listener);
     finish();
     CHECK_EQ(coro_task_result(&t), -EOPNOTSUPP);
     CHECK_EQ(coro_task_result(&u), -EINVAL);
@@ -462,18 +462,18 @@ TEST(without_descriptors_a_connection_waits_in_the_kernel) /* I39 */
     int peer;
     CHECK_EQ(coro_listen(&listener, "127.0.0.1:0", 0), 0);
     begin();
-    coro_start(&loop.root, &t, accepts, .from = &listener, .conn = &a);
+    coro_start(&io_loop.root, &t, accepts, .from = &listener, .conn = &a);
     settle();
     peer = plain_connect();
     CHECK_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
     tight = limit;
     tight.rlim_cur = 3;
     CHECK_EQ(setrlimit(RLIMIT_NOFILE, &tight), 0);
-    CHECK_EQ(coro_loop_run(&loop), 0);
+    CHECK_EQ(coro_loop_run(&io_loop), 0);
     CHECK_EQ(coro_task_result(&t), -EMFILE);
     CHECK(wakeups() <= 4); /* nobody spins */
     CHECK_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
-    coro_start(&loop.root, &u, accepts, .from = &listener, .conn = &a);
+    coro_start(&io_loop.root, &u, accepts, .from = &listener, .conn = &a);
     finish();
     CHECK_EQ(coro_task_result(&u), 0);
     CHECK_EQ(close(peer), 0);
@@ -517,7 +517,7 @@ TEST(a_crowd_of_connections_is_accepted) /* I42 */
     CHECK_EQ(coro_listen(&listener, "127.0.0.1:0", 0), 0);
     (void)at_of(&listener);
     begin();
-    coro_start(&loop.root, &t, crowd);
+    coro_start(&io_loop.root, &t, crowd);
     finish();
     CHECK_EQ(coro_task_result(&t), 0);
     done();
@@ -567,8 +567,8 @@ static int received(size_t most, coro_datagram *d)
 {
     static CORO_TASK(receives) t;
     memset(&t, 0, sizeof t);
-    coro_start(&loop.root, &t, receives, .h = &b, .most = most);
-    CHECK_EQ(coro_loop_run(&loop), 0);
+    coro_start(&io_loop.root, &t, receives, .h = &b, .most = most);
+    CHECK_EQ(coro_loop_run(&io_loop), 0);
     *d = t.frame.d;
     return coro_task_result(&t);
 }
@@ -577,8 +577,8 @@ static int sent(const char *text, size_t n, const coro_address *to)
 {
     static CORO_TASK(sends) t;
     memset(&t, 0, sizeof t);
-    coro_start(&loop.root, &t, sends, .h = &a, .text = text, .n = n, .to = *to);
-    CHECK_EQ(coro_loop_run(&loop), 0);
+    coro_start(&io_loop.root, &t, sends, .h = &a, .text = text, .n = n, .to = *to);
+    CHECK_EQ(coro_loop_run(&io_loop), 0);
     return coro_task_result(&t);
 }
 
@@ -619,7 +619,7 @@ TEST(a_datagram_is_waited_for_and_a_cancelled_wait_loses_none)
     CHECK_EQ(coro_udp_open(&b, "127.0.0.1:0"), 0);
     CHECK_EQ(coro_fd_local(&b, &to), 0);
     begin();
-    coro_start(&loop.root, &t, receives, .h = &b);
+    coro_start(&io_loop.root, &t, receives, .h = &b);
     settle();
     CHECK_EQ(coro_task_status(&t), CORO_RUNNING);
     CHECK_EQ(coro_task_cancel(&t), 1);
@@ -627,7 +627,7 @@ TEST(a_datagram_is_waited_for_and_a_cancelled_wait_loses_none)
     CHECK_EQ(coro_task_result(&t), -ECANCELED);
     CHECK_EQ(received(0, &d), 4);
     memset(&t, 0, sizeof t);
-    coro_start(&loop.root, &t, receives, .h = &b);
+    coro_start(&io_loop.root, &t, receives, .h = &b);
     settle();
     CHECK_EQ(sent("later", 5, &to), 5);
     CHECK_EQ(coro_task_result(&t), 5);
@@ -649,11 +649,11 @@ TEST(nobody_there_is_told_once_and_the_socket_goes_on) /* I51 */
     begin();
     CHECK_EQ(sent("lost", 4, &none), 4);
     CHECK_EQ(sent("told", 4, &none), -ECONNREFUSED);
-    coro_start(&loop.root, &t, receives, .h = &a);
+    coro_start(&io_loop.root, &t, receives, .h = &a);
     settle();
     if (coro_task_status(&t) == CORO_RUNNING)
         CHECK_EQ(sent("lost", 4, &none), 4);
-    CHECK_EQ(coro_loop_run(&loop), 0);
+    CHECK_EQ(coro_loop_run(&io_loop), 0);
     CHECK_EQ(coro_task_result(&t), -ECONNREFUSED); /* the reader is woken with it */
     {
         char text[64];
@@ -680,12 +680,12 @@ TEST(local_datagrams_wait_for_room_and_have_no_senders_name)
     while (send(coro_fd_number(&a), "fill", 4, 0) == 4)
         n++;
     begin();
-    coro_start(&loop.root, &t, sends, .h = &a, .text = "last", .n = 4, .to = none);
+    coro_start(&io_loop.root, &t, sends, .h = &a, .text = "last", .n = 4, .to = none);
     settle();
     CHECK_EQ(coro_task_status(&t), CORO_RUNNING);
     for (more = 0; more < n; more++)
         CHECK_EQ(recv(coro_fd_number(&b), text, sizeof text, MSG_DONTWAIT), 4);
-    CHECK_EQ(coro_loop_run(&loop), 0);
+    CHECK_EQ(coro_loop_run(&io_loop), 0);
     CHECK_EQ(coro_task_result(&t), 4);
     CHECK_EQ(received(0, &d), 4);
     CHECK_STR(coro_address_print(&d.peer, text, sizeof text), d.peer.length ? "unix:" : "-");
