@@ -1,8 +1,9 @@
-/* test_faults.c -- the n-th system call fails, for all n: nothing hangs, nothing is left. (design 6.15)
+/* test_faults.c -- the n-th system call fails, for all n: nothing hangs, nothing is left.
  *
  * What a program should not see (interruptions, EAGAIN, short reads and writes, connections that
  * are gone before they are accepted) changes nothing. Any other failure is somebody's result.
  */
+#undef CORO_SHARED /* the calls to be wrapped are in this file */
 #include "faults.h"
 
 #include "io.h"

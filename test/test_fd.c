@@ -365,8 +365,9 @@ TEST(both_ways_of_both_ends_carry_much_at_once) /* I01, I03 */
     both(&a, &b);
     for (int i = 0; i < 2; i++) {
         got[i] = (char *)malloc(MUCH);
-        coro_start(&io_loop.root, &in[i], reads_exact, .h = i ? &b : &a, .to = got[i], .n = MUCH / 4);
-        coro_start(&io_loop.root, &out[i], writes, .h = i ? &b : &a, .from = data, .n = MUCH / 4);
+        coro_fd *h = i ? &b : &a;
+        coro_start(&io_loop.root, &in[i], reads_exact, .h = h, .to = got[i], .n = MUCH / 4);
+        coro_start(&io_loop.root, &out[i], writes, .h = h, .from = data, .n = MUCH / 4);
     }
     finish();
     for (int i = 0; i < 2; i++) {

@@ -1,7 +1,7 @@
 /* test_io_sweep.c -- coro_io.h's operations, cancelled, timed out and without memory everywhere.
  *
- * The loop owns the reactor, so the passes of sweep.h as a guest, with a driver of its own, are left
- * out. Both ends of everything are in the scenario: what happens when is the same in each run.
+ * The reactor is the loop's driver: the passes of sweep.h that bring a driver of their own are left
+ * out. Both ends of everything are in the scenario, so that each run is the same up to the blow.
  */
 #include "io.h"
 #include "sweep.h"
@@ -47,7 +47,7 @@ static void io_sweep(const struct sweep_scenario *scenario)
     }
 }
 
-/* ---- a pair: much one way, answers the other --------------------------------------------------- */
+/* ---- a pair: much one way, answers the other ------------------------------------------------- */
 
 enum { LOAD = 600000 };
 
@@ -114,7 +114,7 @@ TEST(a_stream_closes_whatever_happens)
     io_sweep(&s);
 }
 
-/* ---- a listener and its clients ---------------------------------------------------------------- */
+/* ---- a listener and its clients -------------------------------------------------------------- */
 
 static char path[64];
 
@@ -212,7 +212,7 @@ TEST(a_listener_closes_whatever_happens) /* I38, I41 */
     CHECK_EQ(unlink(path + 5), 0);
 }
 
-/* ---- foreign descriptors ----------------------------------------------------------------------- */
+/* ---- foreign descriptors --------------------------------------------------------------------- */
 
 struct watcher {
     CORO_FRAME;
