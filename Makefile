@@ -129,7 +129,8 @@ $(B)/implementation.o: $(B)/implementation.c
 
 $(B)/implementation.c: Makefile $(HEADERS)
 	@mkdir -p $(@D)
-	@{ echo '#define CORO_IMPLEMENTATION'; printf '#include "%s"\n' $(HEADERS); } > $@
+	@{ echo '#define CORO_IMPLEMENTATION'; printf '#include "%s"\n' \
+	    $(filter coro_io.h,$(HEADERS)) $(HEADERS); } > $@ # that one comes before libc's
 
 # Can this compiler build and link with these flags at all? The matrix asks before it blames us.
 probe:

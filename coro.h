@@ -117,7 +117,7 @@
  *   coro_run coro_run_with     blocks    -       yes       outside a loop
  *   coro_loop_init coro_loop_run coro_loop_fini   -  -  yes  outside a loop
  *   coro_loop_step coro_loop_deadline coro_loop_stop coro_loop_hold coro_loop_release
- *   coro_loop_drive coro_loop_alloc coro_loop_free coro_loop_now    no - - t
+ *   coro_loop_drive coro_loop_driver coro_loop_alloc coro_loop_free coro_loop_now    no - - t
  *   coro_loop_rung coro_post coro_irq_raise       no  no  no  i
  *   coro_irq_wait              yes       yes     yes       c
  *   coro_dump coro_stats coro_verify      no     no   no   t
@@ -1469,6 +1469,12 @@ static inline void coro_loop_release(coro_loop *loop)
 
 /* coro_loop_drive -- put another driver in place, as coro_io.h does; the old one is finished. */
 CORO_API void coro_loop_drive(coro_loop *loop, const coro_driver *driver);
+
+/* coro_loop_driver -- the one that is in place. */
+static inline const coro_driver *coro_loop_driver(const coro_loop *loop)
+{
+    return &loop->options.driver;
+}
 
 /* coro_loop_rung -- for drivers, before they sleep (interrupts may be off): has something come? */
 CORO_API bool coro_loop_rung(const coro_loop *loop);
