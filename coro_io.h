@@ -567,7 +567,8 @@ enum {
     CORO__FD_ALWAYS = 16,  /* cannot be polled, like a file: never waits */
     CORO__FD_RESTORE = 32, /* was blocking, and is again when it is given back */
     CORO__FD_AGAIN = 64,   /* to be looked at in the next turn, without being asked to */
-    CORO__FD_FOREIGN = 128 /* of coro_wait_fd */
+    CORO__FD_FOREIGN = 128, /* of coro_wait_fd */
+    CORO__FD_PIECES = 256   /* a read gives one datagram or line: there may be more behind it */
 };
 
 enum {
@@ -939,7 +940,8 @@ static inline intptr_t coro__attempt_read(coro_fd *h, void *to, size_t n)
         ssize_t got = h->flags & CORO__FD_SOCKET ? recv(coro_fd_number(h), to, n, 0)
                                                  : read(coro_fd_number(h), to, n);
         if (got >= 0) {
-            if ((size_t)got < n && !(h->flags & (CORO__FD_ENDED | CORO__FD_ALWAYS)))
+            if ((size_t)got < n &&
+                !(h->flags & (CORO__FD_ENDED | CORO__FD_ALWAYS | CORO__FD_PIECES)))
                 h->flags &= (uint16_t)~CORO__FD_READY_IN; /* drained: the next try would block */
             return got;
         }
@@ -1282,6 +1284,8 @@ static inline coro_op coro__fd_begin(coro_task *co, coro_fd *h, int way, int doi
 CORO_API int coro_fd_adopt(coro_fd *h, int number)
 {
     int type, rc, blocking;
+    struct stat st;
+    bool pieces;
     socklen_t size = sizeof type;
     if (h->number1)
         return -EBUSY;
@@ -1289,7 +1293,9 @@ CORO_API int coro_fd_adopt(coro_fd *h, int number)
     if (blocking < 0)
         return blocking;
     rc = getsockopt(number, SOL_SOCKET, SO_TYPE, &type, &size);
+    pieces = rc == 0 ? type != SOCK_STREAM : fstat(number, &st) < 0 || !S_ISFIFO(st.st_mode);
     return coro__fd_open(h, number, (rc == 0 ? CORO__FD_SOCKET : 0) |
+                                        (pieces ? CORO__FD_PIECES : 0) |
                                         (blocking ? 0 : CORO__FD_RESTORE));
 }
 
@@ -1634,7 +1640,8 @@ static inline int coro__bind(coro_fd *h, const char *address, int type, int back
         close(number);
         return rc;
     }
-    return coro__fd_open(h, number, CORO__FD_SOCKET);
+    return coro__fd_open(h, number,
+                         CORO__FD_SOCKET | (type == SOCK_STREAM ? 0 : CORO__FD_PIECES));
 }
 
 CORO_API int coro_listen(coro_fd *h, const char *address, int backlog)

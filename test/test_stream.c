@@ -882,6 +882,50 @@ TEST(stream_without_buffers_passes_bytes_through)
     CHECK_EQ(coro_run(bare), 0);
 }
 
+struct pieces {
+    CORO_FRAME;
+    coro_fd fd;
+    char buf[64];
+    int writer, n;
+};
+
+/* Registered first, then two pieces at once: the reactor is told of both only once. */
+CORO(pieces)
+{
+    CORO_BEGIN();
+    CORO_AWAIT(my->n, coro_within(co, CORO_MS(1), coro_read(co, &my->fd, my->buf, 64)));
+    CHECK_EQ(my->n, -ETIMEDOUT);
+    CHECK_EQ(write(my->writer, "one\n", 4), 4);
+    CHECK_EQ(write(my->writer, "three\n", 6), 6);
+    CORO_TRY(my->n, coro_read(co, &my->fd, my->buf, 64));
+    CHECK_EQ(my->n, 4);
+    CORO_TRY(my->n, coro_within(co, CORO_S(2), coro_read(co, &my->fd, my->buf, 64)));
+    CHECK_EQ(my->n, 6);
+CORO_FINALLY:
+    coro_close(&my->fd);
+    close(my->writer);
+    CORO_END(0);
+}
+
+TEST(read_of_one_datagram_does_not_forget_the_next)
+{
+    static coro_fd fd;
+    int pair[2];
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, pair), 0);
+    CHECK_EQ(coro_fd_adopt(&fd, pair[0]), 0);
+    CHECK_EQ(coro_run(pieces, .fd = fd, .writer = pair[1]), 0);
+}
+
+TEST(read_of_one_line_of_a_terminal_does_not_forget_the_next)
+{
+    static coro_fd fd;
+    int writer = posix_openpt(O_RDWR | O_NOCTTY);
+    CHECK_EQ(grantpt(writer), 0);
+    CHECK_EQ(unlockpt(writer), 0);
+    CHECK_EQ(coro_fd_adopt(&fd, open(ptsname(writer), O_RDWR | O_NOCTTY)), 0);
+    CHECK_EQ(coro_run(pieces, .fd = fd, .writer = writer), 0);
+}
+
 /* ---- fairness ---------------------------------------------------------------------------- */
 
 struct turns {
