@@ -544,6 +544,52 @@ TEST(serve_without_memory_at_any_allocation_leaves_nothing_behind)
     }
 }
 
+/* ---- cancelled at any moment ---------------------------------------------------------------- */
+
+struct sweep {
+    CORO_FRAME;
+    struct with w;
+    int turns;
+    bool drain, client_too;
+};
+
+CORO(sweep)
+{
+    CORO_BEGIN();
+    my->w.server.drain = my->drain ? CORO_MS(2) : 0;
+    my->w.server.limit = 2;
+    OPEN();
+    my->w.t.frame.greeting = 1;
+    for (my->w.i = 0; my->w.i < 3; my->w.i++) { /* nobody waits for these */
+        CORO_TRY(coro_connect_to(co, &my->w.c[my->w.i], &my->w.a));
+        CORO_TRY(coro_write(co, &my->w.c[my->w.i], my->w.i ? "e" : "f", 1));
+    }
+    for (my->w.i = 0; my->w.i < my->turns; my->w.i++)
+        CORO_TRY(coro_sleep(co, 0));
+    if (my->client_too)
+        coro_close(&my->w.c[1]);
+    CHECK_EQ(coro_task_cancel(&my->w.t), 1);
+    CORO_AWAIT(my->w.n, coro_join(co, &my->w.t));
+    CHECK_EQ(coro_task_result(&my->w.t), -ECANCELED);
+    CHECK_EQ(my->w.server.active, 0);
+    CHECK_EQ(my->w.server.accepted, finals);
+    CHECK_STR(coro_verify(coro_loop_of(co)), NULL);
+CORO_FINALLY:
+    CORO_CLOSE(&my->w.g);
+    with_close(&my->w);
+    CORO_END(0);
+}
+
+TEST(serve_cancelled_at_any_turn_leaves_nothing_behind)
+{
+    int before = open_descriptors();
+    for (int i = 0; i < 4 * 12; i++) {
+        finals = 0;
+        run_check(coro_run(sweep, .turns = i / 4, .drain = i & 1, .client_too = (i & 2) != 0),
+                  before);
+    }
+}
+
 /* ---- many ---------------------------------------------------------------------------------- */
 
 struct client {

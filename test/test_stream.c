@@ -577,6 +577,37 @@ TEST(stream_write_that_timed_out_has_taken_nothing_and_what_is_left_is_written_b
     CHECK_EQ(coro_run(full), 0);
 }
 
+struct left {
+    CORO_FRAME;
+    struct with w;
+    bool stream_only;
+};
+
+CORO(left)
+{
+    CORO_BEGIN();
+    with_open(&my->w);
+    (void)stuff(&my->w);
+    CORO_TRY(coro_stream_write(co, &my->w.s, "0123456789", 10));
+    TIMES_OUT(coro_stream_read_line(co, &my->w.s, &my->w.line));
+    if (my->stream_only)
+        CHECK_EQ(coro_stream_close(&my->w.s), 0);
+    else
+        CHECK_EQ(coro_close(&my->w.fd), 0);
+    (void)drain();
+    CORO_TRY(coro_sleep(co, CORO_MS(1)));
+    CHECK_STR(heard(), "");
+CORO_FINALLY:
+    with_close(&my->w);
+    CORO_END(0);
+}
+
+TEST(stream_that_is_closed_forgets_what_was_left_to_be_written)
+{
+    CHECK_EQ(coro_run(left), 0);
+    CHECK_EQ(coro_run(left, .stream_only = true), 0);
+}
+
 struct writer {
     CORO_FRAME;
     struct with *w;
@@ -763,6 +794,62 @@ CORO_FINALLY:
 TEST(stream_write_behind_a_read_that_broke_is_reported_by_the_next_write) /* I11 */
 {
     CHECK_EQ(coro_run(behind_broken), 0);
+}
+
+/* Both ends write more than the kernel holds before they read, then read: neither gets stuck. */
+struct talker {
+    CORO_FRAME;
+    coro_fd fd;
+    coro_stream s;
+    coro_slice line;
+    char in[64], out[50000];
+    int i, got;
+};
+
+CORO(talker)
+{
+    CORO_BEGIN();
+    CORO_TRY(coro_stream_open(&my->s, &my->fd, my->in, sizeof my->in, my->out, sizeof my->out));
+    for (my->i = 0; my->i < 4900; my->i++)
+        CORO_TRY(coro_stream_printf(co, &my->s, "line %4d\n", my->i));
+    for (my->i = 0; my->i < 4900; my->i++) {
+        CORO_TRY(my->got, coro_stream_read_line(co, &my->s, &my->line));
+        CHECK_EQ(my->got, 1);
+        CHECK_EQ(atoi(my->line.data + 5), my->i);
+    }
+    CORO_TRY(coro_stream_flush(co, &my->s));
+CORO_FINALLY:
+    coro_close(&my->fd);
+    CORO_END(0);
+}
+
+struct talk {
+    CORO_FRAME;
+    coro_group g;
+};
+
+CORO(talk)
+{
+    static coro_fd a, b;
+    int pair[2], small = 4096;
+    CORO_BEGIN();
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    CHECK_EQ(setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof small), 0);
+    CHECK_EQ(setsockopt(pair[1], SOL_SOCKET, SO_SNDBUF, &small, sizeof small), 0);
+    CHECK_EQ(coro_fd_adopt(&a, pair[0]), 0);
+    CHECK_EQ(coro_fd_adopt(&b, pair[1]), 0);
+    coro_group_open(co, &my->g, CORO_ALL);
+    coro_spawn(&my->g, talker, .fd = a);
+    coro_spawn(&my->g, talker, .fd = b);
+    CORO_TRY(coro_within(co, CORO_S(4), coro_group_close(co, &my->g, 0)));
+    CORO_END(0);
+}
+
+TEST(stream_peers_that_both_write_much_before_they_read_do_not_get_stuck)
+{
+    int before = open_descriptors();
+    CHECK_EQ(coro_run(talk), 0);
+    CHECK_EQ(open_descriptors(), before);
 }
 
 struct reset {
