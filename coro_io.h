@@ -1631,6 +1631,8 @@ static inline int coro__bind(coro_fd *h, const char *address, int type, int back
         return number;
     if (type == SOCK_STREAM)
         (void)setsockopt(number, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (type == SOCK_STREAM && a.any.sa_family != AF_UNIX) /* connections inherit it */
+        (void)setsockopt(number, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     if (bind(number, &a.any, a.length) < 0 &&
         (errno != EADDRINUSE || !coro__stale(&a) || bind(number, &a.any, a.length) < 0))
         rc = -errno;

@@ -211,6 +211,42 @@ TEST(serve_limit_leaves_connections_in_the_backlog) /* I42 */
     RUN_CHECK(limited);
 }
 
+struct delay {
+    CORO_FRAME;
+    coro_fd listener, here, there;
+    coro_address a;
+};
+
+static int no_delay(const coro_fd *h)
+{
+    int on = 0;
+    socklen_t size = sizeof on;
+    CHECK_EQ(getsockopt(coro_fd_number(h), IPPROTO_TCP, TCP_NODELAY, &on, &size), 0);
+    return on != 0;
+}
+
+CORO(delay)
+{
+    CORO_BEGIN();
+    CORO_TRY(coro_listen(&my->listener, "127.0.0.1:0", 0));
+    CORO_TRY(coro_fd_local(&my->listener, &my->a));
+    CORO_TRY(coro_connect_to(co, &my->here, &my->a));
+    CORO_TRY(coro_accept(co, &my->listener, &my->there));
+    CHECK(no_delay(&my->here));
+    CHECK(no_delay(&my->there));
+CORO_FINALLY:
+    coro_close(&my->here);
+    coro_close(&my->there);
+    coro_close(&my->listener);
+    CORO_END(0);
+}
+
+TEST(accepted_connection_does_not_wait_to_send_like_a_connected_one)
+{
+    int before = open_descriptors();
+    RUN_CHECK(delay);
+}
+
 /* ---- the end ----------------------------------------------------------------------------- */
 
 SCENARIO(drained)
