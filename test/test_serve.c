@@ -621,8 +621,8 @@ TEST(serve_cancelled_at_any_turn_leaves_nothing_behind)
     int before = open_descriptors();
     for (int i = 0; i < 4 * 12; i++) {
         finals = 0;
-        run_check(coro_run(sweep, .turns = i / 4, .drain = i & 1, .client_too = (i & 2) != 0),
-                  before);
+        run_check(coro_run(sweep, .turns = i / 4, .drain = (i & 1) != 0,
+                           .client_too = (i & 2) != 0), before);
     }
 }
 
