@@ -38,7 +38,8 @@
  *     >>names      every public name: may it wait, be cancelled, fail; where may it be called
  *     >>fd         descriptors: adopting, reading, writing, closing
  *     >>net        addresses, listening, connecting, datagrams
- *     @contents stream
+ *     >>stream     buffered reading and writing: lines, separators, exact sizes, printf
+ *     >>serve      servers: accepting, limits, draining
  *     @contents thread
  *     @contents process
  *     >>impl       the implementation; nothing below is needed to use this
@@ -76,7 +77,13 @@
  *   coro_listen coro_udp_open coro_udp_join          no  no  yes  t
  *   coro_accept coro_connect coro_connect_to         yes yes yes  c
  *   coro_recv_from coro_send_to    yes   yes     yes       c
- *   @names stream
+ *   coro_stream_open coro_stream_close coro_stream_skip     no  no  yes  t
+ *   coro_stream_buffered       no        no      no        t
+ *   coro_stream_read_line coro_stream_read_until coro_stream_read_exact coro_stream_read
+ *   coro_stream_peek coro_stream_write coro_stream_printf
+ *   coro_stream_flush          yes       yes     yes       c
+ *   coro_serve                 yes       yes     yes       c
+ *   coro_server_stop           no        no      no        t
  *   @names thread
  *   @names process
  */
@@ -117,6 +124,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
 #include <stdio.h>
@@ -142,6 +150,7 @@
 
 typedef struct coro_reactor coro_reactor;
 typedef struct coro_fd coro_fd;
+typedef struct coro_stream coro_stream;
 
 /* One direction of a descriptor: what waits there. The word of the task: the buffer. */
 typedef struct coro_way {
@@ -157,6 +166,7 @@ struct coro_fd {
     uint8_t doing[2];      /* what waits in each way, CORO__IO_... */
     coro_reactor *reactor; /* that knows it; null: none, it may be moved */
     coro_fd *next, *prev;  /* all that the reactor knows, a ring */
+    coro_stream *stream;   /* that is open on it */
     coro_way way[2];       /* CORO_IN, CORO_OUT */
 };
 
@@ -327,7 +337,205 @@ CORO_API CORO__MUST_USE coro_op coro_recv_from(coro_task *co, coro_fd *h, coro_d
 /* coro_send_to -- send one: its length. -EMSGSIZE: too long. */
 CORO_API CORO__MUST_USE coro_op coro_send_to(coro_task *co, coro_fd *h, coro_datagram *d);
 
-/* @api stream */
+/* ================================================================================================
+ * >>stream -- buffered reading and writing, with buffers of yours.
+ *
+ *   struct echo { CORO_FRAME; coro_fd conn; coro_stream s; coro_slice line; bool got;
+ *                 char in[4096], out[4096]; };
+ *       CORO_TRY(coro_stream_open(&my->s, &my->conn, my->in, sizeof my->in,
+ *                                 my->out, sizeof my->out));
+ *       for (;;) {
+ *           CORO_TRY(my->got, coro_stream_read_line(co, &my->s, &my->line));
+ *           if (!my->got)
+ *               break;
+ *           CORO_TRY(coro_stream_printf(co, &my->s, "%.*s\n", (int)my->line.len, my->line.data));
+ *       }
+ *       CORO_TRY(coro_stream_flush(co, &my->s));
+ *
+ * A read that is about to wait, or meets the end, first writes what is in the buffer: answers to
+ * requests that came together leave together, one recv and one send for all. The read does not wait
+ * for that write: both go on, so that two peers who write to each other never get stuck. Who only
+ * writes, or is about to close, must flush.
+ *
+ * One task may read and one may write, as with coro_fd: a second one has -EBUSY. A read that was
+ * cancelled or timed out has lost nothing: the bytes are in the buffer, and the next read gets
+ * them. What has broken stays broken: reads give what came before, then the error; writes and
+ * flushes give the error.
+ */
+
+/* Bytes in a buffer. */
+typedef struct coro_slice {
+    char *data; /* in the stream's buffer, until the next read */
+    size_t len; /* how many */
+} coro_slice;
+
+/* A stream on a descriptor. Zeroed: closed. limit is yours to set; the rest is ours. */
+struct coro_stream {
+    coro_fd *fd;     /* whose .stream this is; else: closed */
+    size_t limit;    /* of a line with its separator; 0, or too large: the buffer's size */
+    char *in, *out;  /* the buffers */
+    size_t in_size;  /* the one for reading: */
+    size_t in_from;  /*     not yet taken */
+    size_t in_to;    /*     .. up to here */
+    size_t out_size; /* the one for writing: */
+    size_t out_from; /*     not yet written */
+    size_t out_to;   /*     .. up to here */
+    int failed;      /* what a read failed with, for good */
+    int broken;      /* what a write failed with, for good */
+    bool ended;      /* a read met the end */
+    bool behind;     /* a reader left the buffer to be written */
+    uint8_t reading; /* what is read now, CORO__STREAM_... */
+    size_t scanned;  /* bytes that hold no separator's beginning */
+    size_t wanted;   /* bytes that are read; of the separator */
+    size_t moved;    /* of these, in this operation */
+    const char *sep; /* the separator */
+    char *to;        /* where the bytes go */
+    coro_slice *slice; /* where the result goes */
+    coro_loop *loop;   /* of the text */
+    char *text;        /* of a coro_stream_printf that waits; of the loop's memory */
+    size_t text_size;  /* its room */
+};
+
+/* coro_stream_open -- open a stream on an open descriptor: 0. The buffers stay in your frame.
+ *
+ * in_size is the longest line; out_size is the high-water mark: a write that would exceed it waits.
+ * Without an output buffer, writes go out at once. The descriptor must not be moved any more.
+ *
+ * Errors:     -EBADF: it is closed. -EBUSY: a stream is open on it.
+ */
+CORO_API int coro_stream_open(coro_stream *s, coro_fd *h, void *in, size_t in_size, void *out,
+                              size_t out_size);
+
+/* coro_stream_close -- take it off the descriptor, which stays open: 0. Who waits has -EBADF; what
+ * was not flushed is lost. coro_close of the descriptor does it, too. */
+CORO_API int coro_stream_close(coro_stream *s);
+
+/* coro_stream_read_line -- the next line, without its "\n" or "\r\n".
+ *
+ *   CORO_TRY(my->got, coro_stream_read_line(co, &my->s, &my->line));
+ *
+ * line.data[line.len] may be overwritten: with a 0 it is a string.
+ *
+ * Waits:      until there is a line, or the end.
+ * Returns:    1; 0: the end. Then line is what came after the last separator, usually nothing; it
+ *             stays in the stream, for coro_stream_read.
+ * Errors:     -EMSGSIZE: the line is longer than the buffer, or the limit: line is its beginning,
+ *             and nothing was taken. Take it with coro_stream_skip or coro_stream_read, and the
+ *             next read goes on in that line. Else as coro_read.
+ */
+CORO_API CORO__MUST_USE coro_op coro_stream_read_line(coro_task *co, coro_stream *s,
+                                                      coro_slice *line);
+
+/* coro_stream_read_until -- the same up to any separator, of any bytes, which is not part of it. */
+CORO_API CORO__MUST_USE coro_op coro_stream_read_until(coro_task *co, coro_stream *s,
+                                                       const void *separator, size_t n,
+                                                       coro_slice *part);
+
+/* coro_stream_read_exact -- copy n bytes: n; less: the end came first. More than the buffer holds
+ * go past it; then coro_fd_moved(s.fd, CORO_IN) says how many came before an error. */
+CORO_API CORO__MUST_USE coro_op coro_stream_read_exact(coro_task *co, coro_stream *s, void *to,
+                                                       size_t n);
+
+/* coro_stream_read -- copy up to n bytes: how many; 0: the end. */
+CORO_API CORO__MUST_USE coro_op coro_stream_read(coro_task *co, coro_stream *s, void *to, size_t n);
+
+/* coro_stream_peek -- see what comes, at least n bytes, without taking it: 1; 0: the end came
+ * first. seen is all there is. Take it with coro_stream_skip. -EMSGSIZE: the buffer is smaller. */
+CORO_API CORO__MUST_USE coro_op coro_stream_peek(coro_task *co, coro_stream *s, size_t n,
+                                                 coro_slice *seen);
+
+/* coro_stream_skip -- drop up to n bytes that are in the buffer: how many. */
+CORO_API size_t coro_stream_skip(coro_stream *s, size_t n);
+
+/* coro_stream_write -- write n bytes: CORO_TRY(coro_stream_write(co, &my->s, "hello\n", 6));
+ *
+ * They are copied into the buffer; see above for when it is written.
+ *
+ * Waits:      while the buffer has no room, and the kernel neither.
+ * Returns:    n
+ * Errors:     as coro_write, also those of earlier writes. On -ECANCELED, -ETIMEDOUT nothing was
+ *             taken if n bytes fit into the buffer; else see coro_fd_moved(s.fd, CORO_OUT).
+ */
+CORO_API CORO__MUST_USE coro_op coro_stream_write(coro_task *co, coro_stream *s, const void *data,
+                                                  size_t n);
+
+/* coro_stream_printf -- write text as printf does: its length. A text that has to wait for room is
+ * kept in the loop's memory meanwhile: -ENOMEM. */
+CORO_API CORO__MUST_USE __attribute__((format(printf, 3, 4))) coro_op
+coro_stream_printf(coro_task *co, coro_stream *s, const char *format, ...);
+
+/* coro_stream_flush -- wait until the kernel has all that was written: 0. */
+CORO_API CORO__MUST_USE coro_op coro_stream_flush(coro_task *co, coro_stream *s);
+
+/* coro_stream_buffered -- how many bytes are in a buffer: CORO_IN, not yet taken; CORO_OUT, not
+ * yet written. */
+static inline size_t coro_stream_buffered(const coro_stream *s, int way)
+{
+    return way == CORO_IN ? s->in_to - s->in_from : s->out_to - s->out_from;
+}
+
+/* ================================================================================================
+ * >>serve
+ */
+
+/* A server. Set what you need, zero the rest; it may be read at any time. */
+typedef struct coro_server {
+    coro_count limit;    /* of handlers at once; more wait in the kernel's backlog; 0: none */
+    coro_time drain;     /* how long handlers may go on when it is cancelled */
+    coro_total accepted; /* connections, */
+    coro_total failed;   /* whose handlers failed, */
+    coro_total rejected; /* that were closed because there was no memory for a handler */
+    coro_total starved;  /* times that the system had no descriptor or memory left */
+    coro_count active;   /* handlers now */
+    coro_count most;     /* so far */
+    int last_error;      /* of the last handler that failed */
+    bool draining;       /* it accepts no more: handlers may look here */
+    struct coro__serve *serving; /* while it does */
+} coro_server;
+
+/* coro_serve -- accept connections, and have each handled by a task of its own. A coroutine's call.
+ *
+ *   coro_server server = {.limit = 1000, .drain = CORO_S(5)};        // in the frame
+ *   CORO_TRY(coro_serve(co, &my->server, &my->listener, conn, echo, .greeting = "hello"));
+ *
+ * Runs coroutine echo for each connection, which is in its frame's member conn, a coro_fd, and is
+ * the handler's to close. The other members are as given: evaluated once, copied for each.
+ *
+ * A handler's failure is counted, and stops nothing. When descriptors or memory run out, the next
+ * attempt comes 100 ms later.
+ *
+ * When it is cancelled, it accepts no more. Handlers are shielded from that for server.drain, then
+ * cancelled, too. It returns when all have ended.
+ *
+ * Returns:    0, after coro_server_stop; else not without an error.
+ * Errors:     -ECANCELED. -EBADF: the listener is closed, or was closed meanwhile; then handlers go
+ *             on as long as they like, or until this is cancelled. -EBUSY: this coro_server serves
+ *             already, or another task accepts. -ENOMEM. Else as coro_accept.
+ */
+#define coro_serve(co, server, listener, member, ...)                                             \
+    CORO__SERVE(co, server, listener, member, __VA_ARGS__, )
+
+/* coro_server_stop -- as if coro_serve were cancelled; but its result is 0. Returns 1; 0: it does
+ * not serve, or has been stopped. */
+CORO_API int coro_server_stop(coro_server *server);
+
+/* A handler's frame is made once, and copied for each connection. */
+#define CORO__SERVE(co_, server_, listener_, member_, fn, ...)                                    \
+    coro__call_to_be_awaited_with_CORO_TRY(__extension__({                                        \
+        coro_task *coro__c = (co_);                                                               \
+        struct coro__serve *coro__s = coro__serve_open(coro__c, CORO__ME, (server_), (listener_), \
+                                                       &CORO__CAT(fn, _coro), __LINE__);          \
+        struct fn *coro__f = (struct fn *)coro__serve_frame(coro__s);                             \
+        if (coro__f)                                                                              \
+            *coro__f = CORO__NEW(fn, NULL, __VA_ARGS__);                                          \
+        coro__serve_call(coro__c, coro__s, !coro__f ? NULL :                                      \
+                    CORO__STORAGE_OF_THIS_COROUTINE(coro_fd, &coro__f->member_));                 \
+    }))
+
+CORO_API struct coro__serve *coro__serve_open(coro_task *, coro_frame *, coro_server *, coro_fd *,
+                                              const coro_info *, int line);
+CORO_API void *coro__serve_frame(struct coro__serve *);
+CORO_API coro_ret coro__serve_call(coro_task *, struct coro__serve *, coro_fd *conn);
 
 /* @api thread */
 
@@ -376,7 +584,10 @@ enum {
     CORO__IO_WRITE_SOME,
     CORO__IO_WRITEV,
     CORO__IO_SEND_TO,
-    CORO__IO_CONNECT
+    CORO__IO_CONNECT,
+    CORO__IO_STREAM_READ,
+    CORO__IO_STREAM_WRITE,
+    CORO__IO_STREAM_BEHIND /* a write for which no task waits */
 };
 
 #define CORO__IO_BLOCKED INTPTR_MIN /* of an attempt: it would block */
@@ -944,6 +1155,10 @@ static inline intptr_t coro__attempt_connect(coro_fd *h)
     return -error;
 }
 
+static inline intptr_t coro__attempt_stream_read(coro_fd *h, coro_stream *s);
+static inline intptr_t coro__attempt_stream_write(coro_fd *h, coro_stream *s, const char *data);
+static inline void coro__stream_behind(coro_fd *h);
+
 /* Do what waits in one way: the result, or CORO__IO_BLOCKED. What moves much has sixteen goes at it,
  * then others have theirs. */
 static inline intptr_t coro__attempt(coro_fd *h, int way, intptr_t word)
@@ -988,6 +1203,11 @@ static inline intptr_t coro__attempt(coro_fd *h, int way, intptr_t word)
         return coro__attempt_accept(h, (coro_fd *)word);
     case CORO__IO_CONNECT:
         return coro__attempt_connect(h);
+    case CORO__IO_STREAM_READ:
+        return coro__attempt_stream_read(h, h->stream);
+    case CORO__IO_STREAM_WRITE:
+    case CORO__IO_STREAM_BEHIND:
+        return coro__attempt_stream_write(h, h->stream, at);
     default: /* CORO__IO_READY */
         return h->flags & (way == CORO_IN ? CORO__FD_READY_IN : CORO__FD_READY_OUT)
                    ? 0 : CORO__IO_BLOCKED;
@@ -1008,11 +1228,21 @@ static inline intptr_t coro__attempt_noted(coro_fd *h, int way, intptr_t word)
 
 /* --- waiting ------------------------------------------------------------------------------------ */
 
+/* Nobody waits in this way any more. What a stream's reader left behind is written now. */
+static inline void coro__fd_idle(coro_fd *h, int way)
+{
+    h->doing[way] = CORO__IO_NONE;
+    if (way == CORO_OUT && h->stream)
+        coro__stream_behind(h);
+}
+
 static inline void coro__fd_end_wait(coro_fd *h, int way, intptr_t result)
 {
     coro_task *task = h->way[way].queue.head;
     bool failed = result < 0 && h->doing[way] == CORO__IO_CONNECT;
-    h->doing[way] = CORO__IO_NONE;
+    coro__fd_idle(h, way);
+    if (!task)
+        return; /* CORO__IO_STREAM_BEHIND */
     coro_loop_release(coro_loop_of(task));
     (void)coro_complete(task, result);
     if (failed && result != -EBADF) /* that one is being closed */
@@ -1032,10 +1262,12 @@ static inline void coro__fd_ready(coro_reactor *r, coro_fd *h, bool in, bool out
                            (ended ? CORO__FD_ENDED : 0));
     for (int way = CORO_IN; way <= CORO_OUT; way++) {
         bool ready = way == CORO_IN ? in : out;
+        coro_task *task;
         intptr_t n;
         if (!ready || !h->doing[way])
             continue;
-        n = coro__attempt_noted(h, way, coro_word(h->way[way].queue.head));
+        task = h->way[way].queue.head;
+        n = coro__attempt_noted(h, way, task ? coro_word(task) : 0);
         if (n != CORO__IO_BLOCKED)
             coro__fd_end_wait(h, way, n);
     }
@@ -1054,14 +1286,14 @@ static inline void coro__fd_ready(coro_reactor *r, coro_fd *h, bool in, bool out
 
 static inline coro_abort coro__in_abort(coro_task *task, coro_waitq *queue)
 {
-    CORO__AROUND(coro_fd, way[CORO_IN].queue, queue)->doing[CORO_IN] = CORO__IO_NONE;
+    coro__fd_idle(CORO__AROUND(coro_fd, way[CORO_IN].queue, queue), CORO_IN);
     coro_loop_release(coro_loop_of(task));
     return CORO_ABORT_DONE;
 }
 
 static inline coro_abort coro__out_abort(coro_task *task, coro_waitq *queue)
 {
-    CORO__AROUND(coro_fd, way[CORO_OUT].queue, queue)->doing[CORO_OUT] = CORO__IO_NONE;
+    coro__fd_idle(CORO__AROUND(coro_fd, way[CORO_OUT].queue, queue), CORO_OUT);
     coro_loop_release(coro_loop_of(task));
     return CORO_ABORT_DONE;
 }
@@ -1105,7 +1337,7 @@ static inline coro_op coro__fd_begin(coro_task *co, coro_fd *h, int way, int doi
             n = h->flags & CORO__FD_ALWAYS ? coro__attempt(h, way, word) : CORO__IO_BLOCKED;
     }
     if (n != CORO__IO_BLOCKED) {
-        h->doing[way] = CORO__IO_NONE;
+        coro__fd_idle(h, way);
         if (n < 0 && doing == CORO__IO_CONNECT)
             (void)coro_close(h);
         return coro_done(co, n);
@@ -1144,6 +1376,8 @@ CORO_API int coro_fd_release(coro_fd *h)
                   CORO__T("this coro_fd was moved after an operation of it had waited"));
         abort();
     }
+    if (h->stream)
+        h->stream->behind = false;
     for (int way = CORO_IN; way <= CORO_OUT; way++) {
         if (h->doing[way])
             coro__fd_end_wait(h, way, -EBADF);
@@ -1612,7 +1846,668 @@ CORO_API coro_op coro_send_to(coro_task *co, coro_fd *h, coro_datagram *d)
     return coro__fd_begin(co, h, CORO_OUT, CORO__IO_SEND_TO, (intptr_t)d, 0);
 }
 
-/* @impl stream */
+/* --- streams ------------------------------------------------------------------------------------
+ *
+ *     in:   |  taken  | in_from ... not yet taken ... in_to |  room  |      moved to the front when
+ *     out:  | written | out_from .. not yet written . out_to |  room  |      more is to come
+ *
+ * A read takes from the buffer; where that is not enough, it fills it, and takes again. Only taking
+ * moves in_from: a wait that ends without a result has changed nothing that the next read sees.
+ */
+enum {
+    CORO__STREAM_SOME,
+    CORO__STREAM_EXACT,
+    CORO__STREAM_PEEK,
+    CORO__STREAM_UNTIL,
+    CORO__STREAM_LINE
+};
+
+/* Where the separator begins, of the first n bytes; or n. */
+static inline size_t coro__stream_find(const coro_stream *s, size_t n)
+{
+    const char *begin = s->in + s->in_from, *at = begin + s->scanned;
+    while (s->scanned + s->wanted <= n) {
+        at = (const char *)memchr(at, s->sep[0], n - (size_t)(at - begin) - s->wanted + 1);
+        if (!at)
+            break;
+        if (memcmp(at, s->sep, s->wanted) == 0)
+            return (size_t)(at - begin);
+        at++;
+        if ((size_t)(at - begin) + s->wanted > n)
+            break;
+    }
+    return n;
+}
+
+/* A line or another part, if it is there. */
+static inline intptr_t coro__stream_take_part(coro_stream *s)
+{
+    size_t have = s->in_to - s->in_from, n, found;
+    size_t limit = s->limit && s->limit < s->in_size ? s->limit : s->in_size;
+    n = have < limit ? have : limit;
+    found = coro__stream_find(s, n);
+    s->slice->data = s->in + s->in_from;
+    s->slice->len = n;
+    if (found < n) {
+        s->in_from += found + s->wanted;
+        s->slice->len = found;
+        if (s->reading == CORO__STREAM_LINE && found && s->slice->data[found - 1] == '\r')
+            s->slice->len--;
+        return 1;
+    }
+    s->scanned = n >= s->wanted ? n - s->wanted + 1 : 0;
+    if (n == limit)
+        return -EMSGSIZE;
+    return s->failed ? s->failed : s->ended ? 0 : CORO__IO_BLOCKED;
+}
+
+/* Copy what is there, up to what is wanted. */
+static inline void coro__stream_copy(coro_stream *s)
+{
+    size_t have = s->in_to - s->in_from, n = s->wanted - s->moved;
+    n = n < have ? n : have;
+    if (n)
+        memcpy(s->to + s->moved, s->in + s->in_from, n);
+    s->in_from += n;
+    s->moved += n;
+}
+
+/* The result of a read, from what is in the buffer; or CORO__IO_BLOCKED. An exact read that fits
+ * into the buffer takes all or, before the end, nothing. */
+static inline intptr_t coro__stream_take(coro_stream *s)
+{
+    size_t have = s->in_to - s->in_from;
+    bool over = s->ended || s->failed;
+    if (s->reading >= CORO__STREAM_UNTIL)
+        return coro__stream_take_part(s);
+    if (s->reading == CORO__STREAM_PEEK) {
+        s->slice->data = s->in + s->in_from;
+        s->slice->len = have;
+        if (have >= s->wanted)
+            return 1;
+        return s->wanted > s->in_size ? -EMSGSIZE
+                                      : s->failed ? s->failed : s->ended ? 0 : CORO__IO_BLOCKED;
+    }
+    if (s->reading == CORO__STREAM_SOME || have >= s->wanted || s->wanted > s->in_size ||
+        (s->ended && !s->failed))
+        coro__stream_copy(s);
+    if (s->moved == s->wanted || (s->moved && s->reading == CORO__STREAM_SOME))
+        return (intptr_t)s->moved;
+    if (!over)
+        return CORO__IO_BLOCKED;
+    return s->failed ? s->failed : (intptr_t)s->moved;
+}
+
+/* Bytes that are gone by are dropped, if there is no room behind, or that costs little. */
+static inline void coro__stream_pack(char *buffer, size_t *from, size_t *to, size_t size)
+{
+    size_t have = *to - *from;
+    if (!*from || (have > *from && *to < size))
+        return;
+    if (have)
+        memmove(buffer, buffer + *from, have);
+    *from = 0;
+    *to = have;
+}
+
+/* Memory that has run out comes back; all else is for good. */
+static inline bool coro__for_good(intptr_t error)
+{
+    return error != CORO__IO_BLOCKED && error != -ENOMEM && error != -ENOBUFS;
+}
+
+/* Read more: into the buffer, or, what is no less than that, straight to where it goes. */
+static inline intptr_t coro__stream_fill(coro_fd *h, coro_stream *s)
+{
+    size_t rest = s->wanted - s->moved;
+    bool past = s->reading <= CORO__STREAM_EXACT && s->in_from == s->in_to && rest >= s->in_size &&
+                (s->reading == CORO__STREAM_SOME || s->wanted > s->in_size);
+    intptr_t n;
+    if (past) {
+        n = coro__attempt_read(h, s->to + s->moved, rest);
+        s->moved += n > 0 ? (size_t)n : 0;
+    } else {
+        coro__stream_pack(s->in, &s->in_from, &s->in_to, s->in_size);
+        n = coro__attempt_read(h, s->in + s->in_to, s->in_size - s->in_to);
+        s->in_to += n > 0 ? (size_t)n : 0;
+    }
+    if (n == 0)
+        s->ended = true;
+    else if (n < 0 && coro__for_good(n))
+        s->failed = (int)n;
+    return n;
+}
+
+/* What has been written so far is to go out: the reader is not going to add to it. */
+static inline void coro__stream_leave(coro_fd *h, coro_stream *s)
+{
+    if (s->out_from < s->out_to)
+        s->behind = true;
+    coro__stream_behind(h);
+}
+
+static inline intptr_t coro__attempt_stream_read(coro_fd *h, coro_stream *s)
+{
+    intptr_t n;
+    for (int goes = 0;;) {
+        n = coro__stream_take(s);
+        if (n != CORO__IO_BLOCKED)
+            break;
+        if (!(h->flags & (CORO__FD_READY_IN | CORO__FD_ALWAYS)))
+            break; /* drained: no need to ask */
+        if (goes++ == 16 && !(h->flags & CORO__FD_ALWAYS)) {
+            h->flags |= CORO__FD_AGAIN;
+            return n;
+        }
+        n = coro__stream_fill(h, s);
+        if (n < 0 && !s->failed)
+            break;
+    }
+    if (n == CORO__IO_BLOCKED || s->ended || s->failed)
+        coro__stream_leave(h, s);
+    h->way[CORO_IN].moved = s->moved;
+    return n;
+}
+
+/* Start a read whose parameters are in place. */
+static inline coro_op coro__stream_read(coro_task *co, coro_stream *s, int reading)
+{
+    coro_fd *h = s->fd;
+    coro_op op;
+    intptr_t n;
+    s->reading = (uint8_t)reading;
+    s->scanned = s->moved = 0;
+    n = coro__stream_take(s);
+    h->way[CORO_IN].moved = s->moved;
+    if (n != CORO__IO_BLOCKED ? s->ended || s->failed : !(h->flags & CORO__FD_READY_IN))
+        coro__stream_leave(h, s);
+    if (n != CORO__IO_BLOCKED)
+        return coro_done(co, n);
+    op = coro__fd_begin(co, h, CORO_IN, CORO__IO_STREAM_READ, (intptr_t)s, 0);
+    h->way[CORO_IN].moved = s->moved;
+    return op;
+}
+
+/* May this way be used? 0, or why not. */
+static inline int coro__stream_check(const coro_stream *s, int way)
+{
+    if (!s->fd || s->fd->stream != s || !s->fd->number1)
+        return -EBADF;
+    return s->fd->doing[way] && s->fd->doing[way] != CORO__IO_STREAM_BEHIND ? -EBUSY : 0;
+}
+
+static inline coro_op coro__stream_read_part(coro_task *co, coro_stream *s, int reading,
+                                             const char *sep, size_t n, coro_slice *slice)
+{
+    int rc;
+    if (coro_cancelled(co))
+        return coro_refuse(co);
+    if (coro_is_local(co, s) || coro_is_local(co, sep) || coro_is_local(co, slice))
+        return coro_local();
+    rc = coro__stream_check(s, CORO_IN);
+    if (rc < 0 || !n)
+        return coro_done(co, rc < 0 ? rc : -EINVAL);
+    s->sep = sep;
+    s->wanted = n;
+    s->slice = slice;
+    return coro__stream_read(co, s, reading);
+}
+
+CORO_API coro_op coro_stream_read_line(coro_task *co, coro_stream *s, coro_slice *line)
+{
+    return coro__stream_read_part(co, s, CORO__STREAM_LINE, "\n", 1, line);
+}
+
+CORO_API coro_op coro_stream_read_until(coro_task *co, coro_stream *s, const void *separator,
+                                        size_t n, coro_slice *part)
+{
+    return coro__stream_read_part(co, s, CORO__STREAM_UNTIL, (const char *)separator, n, part);
+}
+
+CORO_API coro_op coro_stream_peek(coro_task *co, coro_stream *s, size_t n, coro_slice *seen)
+{
+    return coro__stream_read_part(co, s, CORO__STREAM_PEEK, NULL, n, seen);
+}
+
+static inline coro_op coro__stream_read_bytes(coro_task *co, coro_stream *s, int reading, void *to,
+                                              size_t n)
+{
+    int rc;
+    if (coro_cancelled(co))
+        return coro_refuse(co);
+    if (coro_is_local(co, s) || coro_is_local(co, to))
+        return coro_local();
+    rc = coro__stream_check(s, CORO_IN);
+    if (rc == 0 && !n && reading == CORO__STREAM_SOME)
+        rc = -EINVAL;
+    if (rc < 0)
+        return coro_done(co, rc);
+    s->to = (char *)to;
+    s->wanted = n;
+    return coro__stream_read(co, s, reading);
+}
+
+CORO_API coro_op coro_stream_read_exact(coro_task *co, coro_stream *s, void *to, size_t n)
+{
+    return coro__stream_read_bytes(co, s, CORO__STREAM_EXACT, to, n);
+}
+
+CORO_API coro_op coro_stream_read(coro_task *co, coro_stream *s, void *to, size_t n)
+{
+    return coro__stream_read_bytes(co, s, CORO__STREAM_SOME, to, n);
+}
+
+CORO_API size_t coro_stream_skip(coro_stream *s, size_t n)
+{
+    size_t have = s->in_to - s->in_from;
+    n = n < have ? n : have;
+    s->in_from += n;
+    s->scanned = 0; /* of a read that another task waits in */
+    return n;
+}
+
+/* --- streams: writing ------------------------------------------------------------------------- */
+
+/* Copy n bytes into the buffer, if they fit. */
+static inline bool coro__stream_put(coro_stream *s, const char *data, size_t n)
+{
+    if (s->out_size - (s->out_to - s->out_from) < n)
+        return false;
+    if (s->out_size - s->out_to < n) {
+        memmove(s->out, s->out + s->out_from, s->out_to - s->out_from);
+        s->out_to -= s->out_from;
+        s->out_from = 0;
+    }
+    if (n)
+        memcpy(s->out + s->out_to, data, n);
+    s->out_to += n;
+    return true;
+}
+
+/* A write of what is in the buffer, and of more behind it: bytes of that, or an error. */
+static inline intptr_t coro__stream_send(coro_fd *h, coro_stream *s, const char *more, size_t n)
+{
+    struct iovec v[2];
+    size_t have = s->out_to - s->out_from, sent;
+    intptr_t rc;
+    v[0].iov_base = s->out + s->out_from;
+    v[0].iov_len = have;
+    v[1].iov_base = (void *)(uintptr_t)more;
+    v[1].iov_len = n;
+    rc = !have ? coro__attempt_write(h, more, n)
+         : n   ? coro__attempt_writev(h, v, 2)
+               : coro__attempt_write(h, s->out + s->out_from, have);
+    if (rc < 0) {
+        if (coro__for_good(rc)) {
+            s->broken = (int)rc;
+            s->out_from = s->out_to = 0;
+        }
+        return rc;
+    }
+    sent = (size_t)rc < have ? (size_t)rc : have;
+    s->out_from += sent;
+    if (s->out_from == s->out_to)
+        s->out_from = s->out_to = 0;
+    return rc - (intptr_t)sent;
+}
+
+/* A write, or, of no length, a flush. A write that fits into the buffer waits until it does: all or
+ * nothing. A longer one goes out together with the buffer. */
+static inline intptr_t coro__attempt_stream_write(coro_fd *h, coro_stream *s, const char *data)
+{
+    coro_way *w = &h->way[CORO_OUT];
+    bool write = h->doing[CORO_OUT] == CORO__IO_STREAM_WRITE && w->length;
+    for (int goes = 0; goes < 16 || !write || (h->flags & CORO__FD_ALWAYS); goes++) {
+        size_t rest = write ? w->length - w->moved : 0;
+        intptr_t n;
+        if (s->out_from == s->out_to)
+            s->behind = false;
+        if (s->broken)
+            return s->broken;
+        if (write && coro__stream_put(s, data + w->moved, rest)) {
+            w->moved = w->length;
+            return (intptr_t)w->length;
+        }
+        if (!write && s->out_from == s->out_to)
+            return 0;
+        n = coro__stream_send(h, s, write ? data + w->moved : NULL,
+                              write && w->length > s->out_size ? rest : 0);
+        if (n < 0)
+            return n;
+        w->moved += (size_t)n;
+    }
+    h->flags |= CORO__FD_AGAIN;
+    return CORO__IO_BLOCKED;
+}
+
+/* Nobody is writing: go on with what a reader has left, as far as the kernel takes it. The reactor
+ * does the rest. */
+static inline void coro__stream_behind(coro_fd *h)
+{
+    coro_stream *s = h->stream;
+    if (s->text) {
+        coro_loop_free(s->loop, s->text, s->text_size);
+        s->text = NULL;
+    }
+    if (!s->behind || h->doing[CORO_OUT])
+        return;
+    h->doing[CORO_OUT] = CORO__IO_STREAM_BEHIND;
+    if ((h->flags & (CORO__FD_READY_OUT | CORO__FD_ALWAYS)) &&
+        coro__attempt_noted(h, CORO_OUT, 0) != CORO__IO_BLOCKED) {
+        h->doing[CORO_OUT] = CORO__IO_NONE;
+        s->behind = false;
+    }
+}
+
+/* Write what does not fit, or flush: all tests have been made. */
+static inline coro_op coro__stream_begin_write(coro_task *co, coro_stream *s, const void *data,
+                                               size_t n)
+{
+    s->fd->doing[CORO_OUT] = CORO__IO_NONE; /* what is behind goes along with it */
+    return coro__fd_begin(co, s->fd, CORO_OUT, CORO__IO_STREAM_WRITE, (intptr_t)data, n);
+}
+
+/* 0, or why there can be no write. */
+static inline int coro__stream_check_write(const coro_stream *s)
+{
+    int rc = coro__stream_check(s, CORO_OUT);
+    return rc < 0 ? rc : s->broken;
+}
+
+CORO_API coro_op coro_stream_write(coro_task *co, coro_stream *s, const void *data, size_t n)
+{
+    int rc;
+    if (coro_cancelled(co))
+        return coro_refuse(co);
+    if (coro_is_local(co, s) || coro_is_local(co, data))
+        return coro_local();
+    rc = coro__stream_check_write(s);
+    if (rc < 0)
+        return coro_done(co, rc);
+    if (!coro__stream_put(s, (const char *)data, n))
+        return coro__stream_begin_write(co, s, data, n);
+    s->fd->way[CORO_OUT].moved = n;
+    return coro_done(co, (intptr_t)n);
+}
+
+CORO_API coro_op coro_stream_printf(coro_task *co, coro_stream *s, const char *format, ...)
+{
+    va_list args;
+    size_t room;
+    int n;
+    if (coro_cancelled(co))
+        return coro_refuse(co);
+    if (coro_is_local(co, s))
+        return coro_local();
+    n = coro__stream_check_write(s);
+    if (n < 0)
+        return coro_done(co, n);
+    coro__stream_pack(s->out, &s->out_from, &s->out_to, s->out_size);
+    room = s->out_size - s->out_to;
+    va_start(args, format);
+    n = vsnprintf(room ? s->out + s->out_to : NULL, room, format, args);
+    va_end(args);
+    if (n < 0)
+        return coro_done(co, -EINVAL);
+    if ((size_t)n < room || !n) { /* a 0 comes behind it */
+        s->fd->way[CORO_OUT].moved = (size_t)n;
+        s->out_to += (size_t)n;
+        return coro_done(co, n);
+    }
+    s->loop = coro_loop_of(co);
+    s->text_size = (size_t)n + 1;
+    s->text = (char *)coro_loop_alloc(s->loop, s->text_size);
+    if (!s->text)
+        return coro_done(co, -ENOMEM);
+    va_start(args, format);
+    (void)vsnprintf(s->text, s->text_size, format, args);
+    va_end(args);
+    return coro__stream_begin_write(co, s, s->text, (size_t)n); /* its end frees the text */
+}
+
+CORO_API coro_op coro_stream_flush(coro_task *co, coro_stream *s)
+{
+    int rc;
+    if (coro_cancelled(co))
+        return coro_refuse(co);
+    if (coro_is_local(co, s))
+        return coro_local();
+    rc = coro__stream_check_write(s);
+    if (rc < 0 || s->out_from == s->out_to)
+        return coro_done(co, rc);
+    return coro__stream_begin_write(co, s, NULL, 0);
+}
+
+CORO_API int coro_stream_open(coro_stream *s, coro_fd *h, void *in, size_t in_size, void *out,
+                              size_t out_size)
+{
+    coro_stream fresh = CORO__ZERO;
+    if (!h->number1)
+        return -EBADF;
+    if (h->stream)
+        return -EBUSY;
+    fresh.fd = h;
+    fresh.limit = s->limit;
+    fresh.in = in ? (char *)in : (char *)s; /* any address that is none of null's */
+    fresh.in_size = in_size;
+    fresh.out = out ? (char *)out : (char *)s;
+    fresh.out_size = out_size;
+    *s = fresh;
+    h->stream = s;
+    return 0;
+}
+
+CORO_API int coro_stream_close(coro_stream *s)
+{
+    coro_fd *h = s->fd;
+    coro_stream closed = CORO__ZERO;
+    if (h && h->stream == s) {
+        s->behind = false;
+        for (int way = CORO_IN; way <= CORO_OUT; way++) {
+            if (h->doing[way] >= CORO__IO_STREAM_READ)
+                coro__fd_end_wait(h, way, -EBADF);
+        }
+        h->stream = NULL;
+    }
+    closed.limit = s->limit;
+    *s = closed;
+    return 0;
+}
+
+/* --- servers ------------------------------------------------------------------------------------
+ *
+ *     the task of coro_serve          group `accepting`: cancelled with the task
+ *       waits for the acceptor          `- acceptor
+ *       then gives the shield           scope `shield`: cancelled when the drain is over
+ *       its deadline                      `- group `handlers`
+ */
+struct coro__acceptor {
+    CORO_FRAME;
+    struct coro__serve *of;
+    int rc;
+};
+
+static inline coro_op coro__serve_next(coro_task *co, struct coro__serve *of);
+static inline coro_op coro__serve_room(coro_task *co, struct coro__serve *of);
+static inline coro_op coro__serve_idle(coro_task *co, struct coro__serve *of);
+static inline bool coro__serve_one(struct coro__serve *of, int rc);
+static inline bool coro__is_starved(int rc);
+
+CORO(coro__acceptor)
+{
+    CORO_BEGIN();
+    for (;;) {
+        CORO_TRY(coro__serve_room(co, my->of));
+        CORO_AWAIT(my->rc, coro__serve_next(co, my->of));
+        if (coro__serve_one(my->of, my->rc))
+            continue;
+        if (!coro__is_starved(my->rc))
+            break;
+        CORO_TRY(coro_sleep(co, CORO_MS(100)));
+    }
+    if (my->rc == -EBADF)
+        CORO_TRY(coro__serve_idle(co, my->of));
+    CORO_END(my->rc);
+}
+
+struct coro__serve {
+    CORO_FRAME;
+    coro_server *server;
+    coro_fd *listener;
+    coro_fd conn;           /* accepted, not yet handed over */
+    const coro_info *info;  /* of the handlers */
+    void *frame;            /* that they begin with */
+    size_t at;              /* of the connection in it */
+    coro_loop *loop;
+    coro_group accepting;
+    coro_scope shield;
+    coro_group handlers;
+    coro_waitq idle;        /* waiting until there is no handler */
+    CORO_TASK(coro__acceptor) acceptor;
+    int rc;                 /* why it cannot begin */
+};
+
+/* Left with each handler. */
+struct coro__handler {
+    coro_note note; /* must be first */
+    struct coro__serve *of;
+};
+
+static inline coro_op coro__serve_room(coro_task *co, struct coro__serve *of)
+{
+    coro_group_limit(&of->handlers, of->server->limit);
+    return coro_group_wait_room(co, &of->handlers);
+}
+
+static inline coro_op coro__serve_next(coro_task *co, struct coro__serve *of)
+{
+    return coro_accept(co, of->listener, &of->conn);
+}
+
+static inline coro_op coro__serve_idle(coro_task *co, struct coro__serve *of)
+{
+    static const coro_ops ops = {CORO__T("handlers"), NULL, NULL};
+    of->server->draining = true;
+    if (coro_cancelled(co))
+        return coro_refuse(co);
+    if (!of->server->active)
+        return coro_done(co, 0);
+    return coro_suspend(co, &of->idle, &ops, 0);
+}
+
+static inline void coro__handler_ended(coro_note *note, coro_task *task)
+{
+    struct coro__serve *of = ((struct coro__handler *)(void *)note)->of;
+    coro_server *server = of->server;
+    server->active--;
+    if (coro_task_status(task) == CORO_FAILED) {
+        server->failed++;
+        server->last_error = coro_task_result(task);
+    }
+    if (!server->active && of->idle.head)
+        (void)coro_complete(of->idle.head, 0);
+    coro_loop_free(of->loop, note, sizeof(struct coro__handler));
+}
+
+/* No descriptor, or no memory, is left for a connection: it waits in the kernel. */
+static inline bool coro__is_starved(int rc)
+{
+    return rc == -EMFILE || rc == -ENFILE || rc == -ENOBUFS || rc == -ENOMEM;
+}
+
+/* What became of an accept. True: a connection came, and has its handler, or is closed. */
+static inline bool coro__serve_one(struct coro__serve *of, int rc)
+{
+    coro_server *server = of->server;
+    coro_fd closed = CORO__ZERO;
+    struct coro__handler *h;
+    coro_task *task;
+    if (rc < 0) {
+        server->starved += coro__is_starved(rc);
+        return false;
+    }
+    server->accepted++;
+    h = (struct coro__handler *)coro_loop_alloc(of->loop, sizeof *h);
+    task = h ? coro__spawn(&of->handlers, of->info) : NULL;
+    if (!task) {
+        if (h)
+            coro_loop_free(of->loop, h, sizeof *h);
+        server->rejected++;
+        (void)coro_close(&of->conn);
+        return true;
+    }
+    memcpy(task->leaf, of->frame, of->info->size - of->info->offset);
+    *(coro_fd *)(void *)((char *)task->leaf + of->at) = of->conn;
+    of->conn = closed;
+    h->note.ended = coro__handler_ended;
+    h->of = of;
+    coro_note_add(task, &h->note);
+    if (++server->active > server->most)
+        server->most = server->active;
+    return true;
+}
+
+CORO(coro__serve)
+{
+    CORO_BEGIN();
+    CORO_TRY(my->rc);
+    my->server->serving = my;
+    my->server->draining = false;
+    coro_group_open(co, &my->accepting, CORO_ALL);
+    coro_shield_open(co, &my->shield, CORO_FOREVER);
+    coro_group_open(co, &my->handlers, CORO_COLLECT);
+    coro_start(&my->accepting, &my->acceptor, coro__acceptor, .of = my);
+    CORO_IGNORE(coro_join(co, &my->acceptor));
+    my->server->draining = true;
+    (void)coro_scope_deadline(&my->shield, coro_time_after(coro_now(co), my->server->drain));
+    CORO_IGNORE(coro_group_close(co, &my->handlers, 0));
+    (void)coro_scope_close(co, &my->shield, 0);
+    my->server->serving = NULL;
+    CORO_CLOSE(&my->accepting);
+CORO_FINALLY:
+    if (my->frame)
+        coro_loop_free(my->loop, my->frame, my->info->size - my->info->offset);
+    CORO_END(0);
+}
+
+CORO_API struct coro__serve *coro__serve_open(coro_task *co, coro_frame *from, coro_server *server,
+                                              coro_fd *listener, const coro_info *info, int line)
+{
+    coro_frame *frame;
+    struct coro__serve *s;
+    coro__no_local(co, from, server, line);
+    coro__no_local(co, from, listener, line);
+    frame = coro__heap_frame(co, from, &coro__serve_coro);
+    if (!frame)
+        return NULL;
+    s = (struct coro__serve *)(void *)frame;
+    *s = CORO__NEW(coro__serve, frame->caller, .server = server, .listener = listener, );
+    s->info = info;
+    s->loop = coro_loop_of(co);
+    s->rc = server->serving ? -EBUSY : 0;
+    if (s->rc == 0) {
+        s->frame = coro_loop_alloc(s->loop, info->size - info->offset);
+        s->rc = s->frame ? 0 : -ENOMEM;
+    }
+    return s;
+}
+
+CORO_API void *coro__serve_frame(struct coro__serve *s)
+{
+    return s ? s->frame : NULL;
+}
+
+CORO_API coro_ret coro__serve_call(coro_task *co, struct coro__serve *s, coro_fd *conn)
+{
+    if (conn)
+        s->at = (size_t)((char *)conn - (char *)s->frame);
+    return coro__heap_call(co, s ? &s->CORO_FRAME_first : NULL);
+}
+
+CORO_API int coro_server_stop(coro_server *server)
+{
+    return server->serving ? coro_group_cancel(&server->serving->accepting) : 0;
+}
 
 /* @impl thread */
 
