@@ -2513,7 +2513,7 @@ static inline int coro__dial_split(struct coro__dialling *my)
     const char *address = my->dial->address, *colon = strrchr(address, ':');
     size_t n = colon ? (size_t)(colon - address) : 0;
     int bracket = n > 2 && address[0] == '[' && address[n - 1] == ']';
-    if (!n || coro__port_of(colon + 1) < 0 || n >= sizeof my->host)
+    if (!n || coro__port_of(colon + 1) < 0 || n >= sizeof my->host || (*address == '[' && !bracket))
         return -EINVAL;
     if (memchr(address, bracket ? ']' : ':', n - (size_t)bracket))
         return -EINVAL; /* an IPv6 address without brackets */
@@ -2729,7 +2729,7 @@ static inline coro_op coro__mail_begin(coro_task *co, coro_mailbox *box, void *i
         return coro_done(co, -EINVAL);
     pthread_mutex_lock(&box->lock);
     rc = putting ? coro__mail_give(box, item) : coro__mail_take(box, item);
-    if (rc == -EAGAIN) {
+    if (rc == -EAGAIN && coro__reactor_of(loop, &rc)) { /* later its driver must not change */
         m = (struct coro__mail *)coro_loop_alloc(loop, sizeof *m);
         rc = m ? 0 : -ENOMEM;
     }
@@ -2880,7 +2880,8 @@ static inline int coro__lane_run(struct coro__lane *lane)
     if (rc < 0)
         return rc;
     memcpy((char *)lane->task + all->info->offset, all->frame, all->size);
-    rc = coro__start(&loop.root, lane->task, all->info);
+    if (coro__reactor_of(&loop, &rc)) /* later its driver must not change */
+        rc = coro__start(&loop.root, lane->task, all->info);
     if (rc == 0) {
         lane->note.ended = coro__lane_ended;
         coro_note_add(lane->task, &lane->note);
