@@ -386,13 +386,23 @@ CORO_API CORO__MUST_USE coro_op coro_blocking_on(coro_task *co, coro_threads *th
                                                  intptr_t (*fn)(coro_job *job, void *arg),
                                                  void *arg);
 
-/* coro_blocking_abandon -- the same (threads may be null: the loop's own), but cancelled while fn
- * runs it ends at once with -ECANCELED. fn goes on, and what it returns is dropped: arg must be its
- * own, not the frame's; it asks coro_job_cancelled, in the end, whether it is to free it. Its
- * thread is busy until then; see coro_threads_options.limit. */
+/* coro_blocking_abandon -- the same, but cancelled while fn runs it ends at once.
+ *
+ *   void *request;                                        // in the frame; not what it points to
+ *   CORO_AWAIT(my->rc, coro_blocking_abandon(co, NULL, look_up, &my->request, free));
+ *   if (my->request)
+ *       ...                                               // it is ours, as before
+ *
+ * Calls fn(job, *arg). An abandoned job goes on with *arg, which is its own from then on: arg
+ * becomes null, and when fn has returned, drop(its arg) is called on the thread; drop may be null.
+ * In all other cases *arg stays as it is. threads may be null: the loop's own. The thread is busy
+ * until fn returns; so long the loop's end may wait for it, see coro_threads_options.limit.
+ *
+ * Errors:     -ECANCELED, -ETIMEDOUT: abandoned, or not called. Else as coro_blocking.
+ */
 CORO_API CORO__MUST_USE coro_op coro_blocking_abandon(coro_task *co, coro_threads *threads,
                                                       intptr_t (*fn)(coro_job *job, void *arg),
-                                                      void *arg);
+                                                      void **arg, void (*drop)(void *arg));
 
 /* coro_job_cancelled -- for fn: does nobody want the result any more? Never true again false. */
 CORO_API bool coro_job_cancelled(const coro_job *job);
@@ -557,14 +567,18 @@ typedef struct coro_mailbox {
 #define coro_mailbox_fini(box) coro__mailbox_fini(CORO__MAILBOX_OF(box))
 
 #if defined __cplusplus
+static inline coro_mailbox *coro__mailbox_of(coro_mailbox *, void *box)
+{
+    return static_cast<coro_mailbox *>(box);
+}
 template <class T> static inline T *coro__mail_of(T *p) { return p; }
 template <class T> static inline const T *coro__mail_to_put(const T *p) { return p; }
-#define CORO__MAILBOX_OF(box) (&(box)->head)
+#define CORO__MAILBOX_OF(box) coro__mailbox_of(&(box)->head, (box))
 #define CORO__MAIL(box, p) coro__mail_of<__typeof__((box)->slots[0])>(p)
 #define CORO__MAIL_PUT(box, p) coro__mail_to_put<__typeof__((box)->slots[0])>(p)
 #else
-/* No association: the argument is no pointer to such an item. */
-#define CORO__MAILBOX_OF(box) (&(box)->head)
+/* The head is the first member. No association: the argument is no pointer to such an item. */
+#define CORO__MAILBOX_OF(box) _Generic(&(box)->head, coro_mailbox *: (coro_mailbox *)(void *)(box))
 #define CORO__MAIL(box, p) _Generic((p), __typeof__((box)->slots[0]) *: (p))
 #define CORO__MAIL_PUT(box, p)                                                                    \
     _Generic((p), __typeof__((box)->slots[0]) *: (p), const __typeof__((box)->slots[0]) *: (p))
@@ -585,7 +599,8 @@ CORO_API int coro__mailbox_fini(coro_mailbox *box);
  *   rc = coro_run_threads(0, app, .port = 80);          // n <= 0: one for each processor
  *
  * Each has its own copy of the arguments; what they point to is shared. One of them is the calling
- * thread; the others have all signals blocked. The first one that fails cancels the others.
+ * thread; the others have all signals blocked. The first one that fails cancels the others. Each
+ * loop reports its own deadlock: to wait for other threads use what they can end, a mailbox, say.
  *
  * Returns:    when all have ended, 0
  * Errors:     the first one's in time. -EAGAIN, -ENOMEM: not all could be started.
@@ -1922,7 +1937,7 @@ CORO_API coro_op coro_send_to(coro_task *co, coro_fd *h, coro_datagram *d)
 
 /* @impl stream */
 
-/* --- jobs on threads ------------------------------------------------------------------------------
+/* --- jobs on threads -----------------------------------------------------------------------------
  *
  *     queued --taken by a thread--> running --fn has returned--> done --posted--> the task goes on
  *        \--cancelled: freed           \--cancelled, to be abandoned: the thread frees it
@@ -1944,6 +1959,8 @@ struct coro_job {
     intptr_t (*fn)(coro_job *job, void *arg);
     void *arg;
     void (*deliver)(coro_job *job); /* on the loop's thread, before the task is; may be null */
+    void **own;                     /* whose argument it is, to be told when it is left; or null */
+    void (*drop)(void *arg);        /* on the thread, when it was left; may be null */
     struct coro__crew *crew;
     coro_loop *loop;
     coro_task *task;
@@ -2038,11 +2055,16 @@ static inline void coro__crew_work(coro__crew *c, coro_job *job)
     pthread_mutex_unlock(&c->lock);
     result = job->fn(job, job->arg);
     pthread_mutex_lock(&c->lock);
+    job->result = result;
+    job->state = CORO__JOB_DONE; /* from here on it is not left any more */
+    if ((job->flags & CORO__JOB_LEFT) && job->drop) {
+        pthread_mutex_unlock(&c->lock);
+        job->drop(job->arg);
+        pthread_mutex_lock(&c->lock);
+    }
     c->busy--;
     c->slow -= slow;
     c->lasting -= !slow;
-    job->result = result;
-    job->state = CORO__JOB_DONE;
     if (job->flags & CORO__JOB_LEFT)
         coro__job_free(job);
     else
@@ -2230,6 +2252,8 @@ static inline coro_abort coro__job_abort(coro_task *task, coro_waitq *queue)
         coro__crew_unlink(c, job);
     else if (job->state == CORO__JOB_RUNNING && (job->flags & CORO__JOB_ABANDON))
         job->flags |= CORO__JOB_LEFT;
+    if ((job->flags & CORO__JOB_LEFT) && job->own)
+        *job->own = NULL;
     if (queued || (job->flags & CORO__JOB_LEFT)) {
         how = CORO_ABORT_DONE;
         c->awaited--;
@@ -2310,7 +2334,7 @@ static inline coro_op coro__job_start(coro_task *co, coro_job *job)
     return coro_suspend(co, &o->waiting, &ops, (intptr_t)job);
 }
 
-static inline coro_op coro__blocking(coro_task *co, coro__crew *crew, int flags,
+static inline coro_op coro__blocking(coro_task *co, coro__crew *crew,
                                      intptr_t (*fn)(coro_job *job, void *arg), void *arg)
 {
     int rc = 0;
@@ -2321,7 +2345,7 @@ static inline coro_op coro__blocking(coro_task *co, coro__crew *crew, int flags,
         return coro_local();
     if (!fn)
         return coro_done(co, -EINVAL);
-    job = coro__job_new(co, crew, flags, 0, &rc);
+    job = coro__job_new(co, crew, 0, 0, &rc);
     if (!job)
         return coro_done(co, rc);
     job->fn = fn;
@@ -2331,7 +2355,7 @@ static inline coro_op coro__blocking(coro_task *co, coro__crew *crew, int flags,
 
 CORO_API coro_op coro_blocking(coro_task *co, intptr_t (*fn)(coro_job *job, void *arg), void *arg)
 {
-    return coro__blocking(co, NULL, 0, fn, arg);
+    return coro__blocking(co, NULL, fn, arg);
 }
 
 CORO_API coro_op coro_blocking_on(coro_task *co, coro_threads *threads,
@@ -2339,15 +2363,29 @@ CORO_API coro_op coro_blocking_on(coro_task *co, coro_threads *threads,
 {
     if (!threads->crew && !coro_cancelled(co))
         return coro_done(co, -EINVAL);
-    return coro__blocking(co, threads->crew, 0, fn, arg);
+    return coro__blocking(co, threads->crew, fn, arg);
 }
 
 CORO_API coro_op coro_blocking_abandon(coro_task *co, coro_threads *threads,
-                                       intptr_t (*fn)(coro_job *job, void *arg), void *arg)
+                                       intptr_t (*fn)(coro_job *job, void *arg), void **arg,
+                                       void (*drop)(void *arg))
 {
-    if (threads && !threads->crew && !coro_cancelled(co))
+    int rc = 0;
+    coro_job *job;
+    if (coro_cancelled(co))
+        return coro_refuse(co);
+    if (coro_is_local(co, arg) || coro_is_local(co, *arg))
+        return coro_local();
+    if (!fn || (threads && !threads->crew))
         return coro_done(co, -EINVAL);
-    return coro__blocking(co, threads ? threads->crew : NULL, CORO__JOB_ABANDON, fn, arg);
+    job = coro__job_new(co, threads ? threads->crew : NULL, CORO__JOB_ABANDON, 0, &rc);
+    if (!job)
+        return coro_done(co, rc);
+    job->fn = fn;
+    job->arg = *arg;
+    job->own = arg;
+    job->drop = drop;
+    return coro__job_start(co, job);
 }
 
 CORO_API int coro_threads_init(coro_threads *threads, const coro_threads_options *options)
@@ -2385,7 +2423,7 @@ CORO_API int coro_threads_for(coro_loop *loop, const coro_threads_options *optio
     return o->crew ? 0 : -ENOMEM;
 }
 
-/* --- names ---------------------------------------------------------------------------------------- */
+/* --- names ------------------------------------------------------------------------------------ */
 
 /* A lookup has copies of all that it needs: it may be abandoned. */
 struct coro__lookup {
@@ -2489,7 +2527,7 @@ CORO_API coro_op coro_resolve(coro_task *co, const char *host, const char *port,
     return coro__job_start(co, job);
 }
 
-/* --- dialling ------------------------------------------------------------------------------------- */
+/* --- dialling --------------------------------------------------------------------------------- */
 
 #if defined CORO_SHARED
 #define CORO__LIBRARY_CORO(name) CORO_DEFINE(name)
@@ -2538,8 +2576,8 @@ static inline void coro__dial_interleave(coro_address *a, int n)
     }
 }
 
-/* Why it failed: the first error in time; that of a family which this machine does not have, only if
- * there is no other. */
+/* Why it failed: the first error in time; that of a family which this machine does not have, only
+ * if there is no other. */
 static inline int coro__dial_error(const struct coro__dialling *my, int verdict)
 {
     for (int i = 0; i < my->count && verdict == -EAFNOSUPPORT; i++) {
@@ -2596,11 +2634,13 @@ CORO__LIBRARY_CORO(coro__dialling)
             break; /* somebody has won, or we are cancelled */
     }
     CORO_AWAIT(my->rc, coro_group_close(co, &my->group, 0));
+    if (my->rc < 0 && coro_cancelled(co))
+        my->rc = -ECANCELED; /* not all have failed */
     CORO_TRY(coro__dial_settle(my, my->rc));
     CORO_END(0);
 }
 
-/* --- mailboxes ------------------------------------------------------------------------------------
+/* --- mailboxes -----------------------------------------------------------------------------------
  * Whoever brings the two sides together, on whatever thread, settles the other's wait: the item is
  * copied, and the result decided, under the lock; the loop of the other is told by a post. An abort
  * that comes later finds it decided, and waits for the post.
@@ -2826,7 +2866,7 @@ CORO_API int coro__mailbox_fini(coro_mailbox *box)
     return -pthread_mutex_destroy(&box->lock);
 }
 
-/* --- a loop on each thread ------------------------------------------------------------------------ */
+/* --- a loop on each thread -------------------------------------------------------------------- */
 
 struct coro__lane {
     coro_post_node node;       /* cancels it */
@@ -2980,7 +3020,7 @@ CORO_API int coro_listen_shared(coro_fd *h, const char *address, int backlog)
     return coro__fd_open(h, number, CORO__FD_SOCKET);
 }
 
-/* --- files ---------------------------------------------------------------------------------------- */
+/* --- files ------------------------------------------------------------------------------------ */
 
 enum { CORO__FILE_OPEN, CORO__FILE_READ, CORO__FILE_WRITE, CORO__FILE_STAT, CORO__FILE_SYNC };
 
@@ -3002,9 +3042,9 @@ static inline intptr_t coro__file_move(struct coro__file_job *f)
     size_t moved = 0;
     while (moved < f->n) {
         off_t at = f->offset + (off_t)moved;
-        ssize_t n = f->doing == CORO__FILE_READ ? pread(f->number, f->data + moved, f->n - moved, at)
-                                                : pwrite(f->number, f->data + moved, f->n - moved,
-                                                         at);
+        char *data = f->data + moved;
+        ssize_t n = f->doing == CORO__FILE_READ ? pread(f->number, data, f->n - moved, at)
+                                                : pwrite(f->number, data, f->n - moved, at);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)

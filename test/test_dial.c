@@ -24,7 +24,7 @@ static int open_fds(void)
         CHECK_EQ(open_fds(), fds_before);                                                         \
     } while (0)
 
-/* ---- a world of our own: what names there are, who listens -------------------------------------- */
+/* ---- a world of our own: what names there are, who listens ----------------------------------- */
 
 static coro_address book[CORO_DIAL_MOST];
 static int book_size;      /* or an error */
@@ -120,7 +120,7 @@ static void book_of(int n, const coro_address *a, const coro_address *b, const c
         book[2] = *c;
 }
 
-/* ---- what connects ------------------------------------------------------------------------------ */
+/* ---- what connects --------------------------------------------------------------------------- */
 
 CORO(dialler)
 {
@@ -206,7 +206,7 @@ TEST(dial_finds_localhost)
     RUN_CLEAN(0, dial_localhost);
 }
 
-/* ---- happy eyeballs ------------------------------------------------------------------------------- */
+/* ---- happy eyeballs -------------------------------------------------------------------------- */
 
 struct failure_expedites {
     CORO_FRAME;
@@ -359,7 +359,7 @@ TEST(dial_takes_families_in_turn)
     coro__dial_interleave(a, 0);
 }
 
-/* ---- what fails ------------------------------------------------------------------------------------- */
+/* ---- what fails ------------------------------------------------------------------------------ */
 
 struct all_fail {
     CORO_FRAME;
@@ -474,7 +474,7 @@ TEST(dial_leaves_a_connection_alone_that_is_open)
     RUN_CLEAN(0, conn_in_use);
 }
 
-/* ---- cancelling ----------------------------------------------------------------------------------------- */
+/* ---- cancelling ------------------------------------------------------------------------------ */
 
 struct cancelled_dial {
     CORO_FRAME;
@@ -493,10 +493,10 @@ CORO(cancelled_dial)
 {
     CORO_BEGIN();
     listeners_open(&my->l);
-    book_of(3, &my->l.full_at, &my->l.full_at, &my->l.full_at);
     my->fds = -1;
-    for (my->i = 0; my->i < 4; my->i++) { /* 3: one address only */
-        book_size = my->i == 3 ? 1 : 3;
+    for (my->i = 0; my->i < 4; my->i++) { /* 2: one has failed; 3: one address only */
+        book_of(my->i == 3 ? 1 : 3, my->i == 2 ? &my->l.closed_at : &my->l.full_at, &my->l.full_at,
+                &my->l.full_at);
         coro_timeout_open(co, &my->s, CORO_MS(2));
         DIAL_OUR_HOST();
         CHECK_EQ(my->rc, -ECANCELED);

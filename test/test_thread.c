@@ -7,7 +7,7 @@
 #include <dirent.h>
 #include <semaphore.h>
 
-/* ---- the world: descriptors and threads --------------------------------------------------------- */
+/* ---- the world: descriptors and threads ------------------------------------------------------ */
 
 static int entries(const char *path)
 {
@@ -53,12 +53,13 @@ static void check_world(void)
         check_world();                                                                            \
     } while (0)
 
-/* ---- jobs that the tests hold by the hand ------------------------------------------------------- */
+/* ---- jobs that the tests hold by the hand ---------------------------------------------------- */
 
 struct gate {
     sem_t begun, go;
     int runs;      /* atomic */
     int cancelled; /* what the job saw at its end */
+    int dropped;
     intptr_t result;
 };
 
@@ -96,6 +97,11 @@ static intptr_t pass_gate(coro_job *job, void *arg)
     return g->result;
 }
 
+static void drop_gate(void *arg)
+{
+    ((struct gate *)arg)->dropped++;
+}
+
 static intptr_t count_run(coro_job *job, void *arg)
 {
     (void)job;
@@ -109,14 +115,16 @@ struct gate_user {
     coro_threads *threads;
     bool abandon;
     int *ended;
+    void *arg;
     intptr_t rc;
 };
 
 CORO(gate_user)
 {
     CORO_BEGIN();
+    my->arg = my->g;
     if (my->abandon)
-        CORO_AWAIT(my->rc, coro_blocking_abandon(co, my->threads, pass_gate, my->g));
+        CORO_AWAIT(my->rc, coro_blocking_abandon(co, my->threads, pass_gate, &my->arg, drop_gate));
     else if (my->threads)
         CORO_AWAIT(my->rc, coro_blocking_on(co, my->threads, pass_gate, my->g));
     else
@@ -146,7 +154,7 @@ static intptr_t take_begun(coro_job *job, void *arg)
     return 0;
 }
 
-/* ---- results ------------------------------------------------------------------------------------ */
+/* ---- results --------------------------------------------------------------------------------- */
 
 static intptr_t give(coro_job *job, void *arg)
 {
@@ -282,7 +290,7 @@ TEST(job_completions_are_not_lost)
     RUN_CLEAN(400, crowd);
 }
 
-/* ---- cancelling ----------------------------------------------------------------------------------- */
+/* ---- cancelling ------------------------------------------------------------------------------ */
 
 struct in_cancelled_scope {
     CORO_FRAME;
@@ -376,6 +384,7 @@ CORO(running)
     CHECK_EQ(coro_task_status(&my->user), my->abandon ? CORO_CANCELLED : CORO_RUNNING);
     sem_post(&gate.go);
     CORO_CLOSE(&my->g);
+    CHECK_EQ(my->user.frame.arg != NULL, !my->abandon);
     CORO_END(my->user.frame.rc);
 }
 
@@ -390,6 +399,45 @@ TEST(abandoned_job_ends_the_await_at_once_and_is_joined_at_the_end)
 {
     RUN_CLEAN(-ECANCELED, running, .abandon = true);
     CHECK_EQ(gate.cancelled, 1);
+    CHECK_EQ(gate.dropped, 1);
+}
+
+struct owned {
+    CORO_FRAME;
+    coro_threads_options options;
+    coro_group g;
+    CORO_TASK(gate_user) first, second;
+    void *arg;
+    intptr_t rc;
+};
+
+/* Not abandoned, whether it ran or not: the argument stays the caller's. */
+CORO(owned)
+{
+    CORO_BEGIN();
+    gate_init(&gate);
+    gate.result = 6;
+    my->options.threads = 1;
+    CORO_TRY(coro_threads_for(coro_loop_of(co), &my->options));
+    coro_group_open(co, &my->g, CORO_ALL);
+    coro_start(&my->g, &my->first, gate_user, .g = &gate, .abandon = true);
+    coro_start(&my->g, &my->second, gate_user, .g = &gate, .abandon = true);
+    CORO_TRY(coro_sleep(co, 0));
+    coro_task_cancel(&my->second);
+    sem_post(&gate.go);
+    CORO_CLOSE(&my->g);
+    CHECK_EQ(my->first.frame.rc, 6);
+    CHECK(my->first.frame.arg == &gate);
+    CHECK_EQ(my->second.frame.rc, -ECANCELED);
+    CHECK(my->second.frame.arg == &gate);
+    CHECK_EQ(gate.runs, 1);
+    CHECK_EQ(gate.dropped, 0);
+    CORO_END(0);
+}
+
+TEST(job_that_is_not_abandoned_leaves_its_argument_alone)
+{
+    RUN_CLEAN(0, owned);
 }
 
 static intptr_t run_until_told(coro_job *job, void *arg)
@@ -427,6 +475,7 @@ struct stuck {
     CORO_FRAME;
     coro_threads_options options;
     coro_group g;
+    void *arg;
     intptr_t rc;
 };
 
@@ -435,12 +484,14 @@ CORO(stuck)
     CORO_BEGIN();
     gate_init(&gate);
     my->options.limit = CORO_MS(5);
+    my->arg = &gate;
     CORO_TRY(coro_threads_for(coro_loop_of(co), &my->options));
     coro_group_open(co, &my->g, CORO_ALL);
     coro_spawn(&my->g, until_begun);
     CORO_AWAIT(my->rc, coro_within(co, CORO_MS(1),
-                                   coro_blocking_abandon(co, NULL, pass_gate, &gate)));
+                                   coro_blocking_abandon(co, NULL, pass_gate, &my->arg, NULL)));
     CORO_CLOSE(&my->g);
+    CHECK(!my->arg);
     CORO_END(my->rc);
 }
 
@@ -466,7 +517,7 @@ TEST(loop_ends_in_time_although_an_abandoned_job_is_stuck_and_says_so)
     check_world();
 }
 
-/* ---- how many ------------------------------------------------------------------------------------- */
+/* ---- how many -------------------------------------------------------------------------------- */
 
 static pthread_barrier_t meeting;
 
@@ -601,7 +652,7 @@ TEST(job_beyond_the_limit_of_the_queue_has_eagain)
     RUN_CLEAN(1, full);
 }
 
-/* ---- threads that loops share ---------------------------------------------------------------------- */
+/* ---- threads that loops share ---------------------------------------------------------------- */
 
 static coro_threads shared;
 
@@ -674,16 +725,19 @@ TEST(threads_do_not_end_while_a_job_is_awaited)
 struct abandons_shared {
     CORO_FRAME;
     coro_group g;
+    void *arg;
     int rc;
 };
 
 CORO(abandons_shared)
 {
     CORO_BEGIN();
+    my->arg = &gate;
     coro_group_open(co, &my->g, CORO_ALL);
     coro_spawn(&my->g, until_begun);
-    CORO_AWAIT(my->rc, coro_within(co, CORO_MS(1),
-                                   coro_blocking_abandon(co, &shared, pass_gate, &gate)));
+    CORO_AWAIT(my->rc,
+               coro_within(co, CORO_MS(1),
+                           coro_blocking_abandon(co, &shared, pass_gate, &my->arg, drop_gate)));
     CORO_CLOSE(&my->g);
     CHECK_EQ(my->rc, -ETIMEDOUT);
     CORO_END(0);
@@ -700,10 +754,11 @@ TEST(abandoned_job_on_shared_threads_may_outlive_the_loop)
     CHECK_EQ(coro_threads_fini(&shared), 0);
     CHECK_EQ(gate.runs, 1);
     CHECK_EQ(gate.cancelled, 1);
+    CHECK_EQ(gate.dropped, 1);
     check_world();
 }
 
-/* ---- every allocation may fail ------------------------------------------------------------------- */
+/* ---- every allocation may fail --------------------------------------------------------------- */
 
 static int allocations_left;
 
@@ -737,7 +792,7 @@ TEST(job_survives_every_failing_allocation)
     check_world();
 }
 
-/* ---- names ------------------------------------------------------------------------------------------ */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 struct names {
     CORO_FRAME;
@@ -808,7 +863,7 @@ TEST(lookup_that_nobody_waits_for_any_more_leaves_nothing)
     RUN_CLEAN(0, name_dropped);
 }
 
-/* ---- mailboxes --------------------------------------------------------------------------------------- */
+/* ---- mailboxes ------------------------------------------------------------------------------- */
 
 struct letter {
     int from, number;
@@ -995,7 +1050,7 @@ TEST(mailbox_waits_can_be_cancelled_and_lose_nothing)
     RUN_CLEAN(0, mail_cancels);
 }
 
-/* ---- a loop on each thread ----------------------------------------------------------------------------- */
+/* ---- a loop on each thread ------------------------------------------------------------------- */
 
 static int lanes, lanes_cancelled;
 static pthread_barrier_t all_run;
@@ -1125,7 +1180,7 @@ TEST(listen_shared_lets_each_thread_accept_at_one_address)
     check_world();
 }
 
-/* ---- files ---------------------------------------------------------------------------------------------- */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 struct files {
     CORO_FRAME;
