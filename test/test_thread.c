@@ -1221,3 +1221,85 @@ TEST(file_is_written_and_read_on_threads)
 {
     RUN_CLEAN(0, files);
 }
+
+/* ---- what goes wrong ------------------------------------------------------------------------- */
+
+struct no_thread {
+    CORO_FRAME;
+    coro_threads_options options;
+    int count, rc;
+};
+
+/* X05 */
+CORO(no_thread)
+{
+    CORO_BEGIN();
+    my->options.stack = (size_t)1 << 50;
+    CORO_TRY(coro_threads_for(coro_loop_of(co), &my->options));
+    CORO_AWAIT(my->rc, coro_blocking(co, count_run, &my->count));
+    CHECK_EQ(my->rc, -EAGAIN);
+    CHECK_EQ(my->count, 0);
+    CHECK_EQ(coro_stats(coro_loop_of(co)).held, 0);
+    CORO_END(0);
+}
+
+TEST(job_for_which_no_thread_can_be_started_has_eagain)
+{
+    RUN_CLEAN(0, no_thread);
+}
+
+struct virtual_time {
+    CORO_FRAME;
+    coro_group g;
+    coro_time start;
+    int count;
+};
+
+/* Time stands still while a job runs. */
+CORO(virtual_time)
+{
+    CORO_BEGIN();
+    my->start = coro_now(co);
+    gate_init(&gate);
+    coro_group_open(co, &my->g, CORO_ALL);
+    coro_spawn(&my->g, gate_user, .g = &gate);
+    coro_spawn(&my->g, until_begun);
+    CORO_TRY(coro_sleep(co, 0));
+    sem_post(&gate.go);
+    CORO_CLOSE(&my->g);
+    CHECK_EQ(coro_now(co), my->start);
+    CORO_TRY(coro_sleep(co, CORO_S(3600)));
+    CORO_END(0);
+}
+
+TEST(job_stops_virtual_time)
+{
+    coro_options options = CORO__ZERO;
+    options.clock = CORO_VIRTUAL;
+    CHECK_EQ(coro_run_with(&options, virtual_time), 0);
+}
+
+#if CORO_STACK_CHECK
+struct local_argument {
+    CORO_FRAME;
+};
+
+CORO(local_argument)
+{
+    int here = 0;
+    CORO_BEGIN();
+    CORO_TRY(coro_blocking(co, count_run, &here));
+    CORO_END(0);
+}
+
+static void run_local_argument(void *arg)
+{
+    (void)arg;
+    coro_run(local_argument);
+}
+
+TEST(job_with_the_address_of_a_local_traps)
+{
+    CHECK_TRAP(run_local_argument, NULL, "local");
+}
+#endif /* CORO_STACK_CHECK */
