@@ -507,11 +507,11 @@ static void say(void *arg, const char *text)
 TEST(loop_ends_in_time_although_an_abandoned_job_is_stuck_and_says_so)
 {
     coro_options options = CORO__ZERO;
-    coro_time start = coro__reactor_now(NULL);
+    time_t start = time(NULL);
     options.report.put = say;
     note_world();
     CHECK_EQ(coro_run_with(&options, stuck), -ETIMEDOUT);
-    CHECK(coro__reactor_now(NULL) - start < CORO_S(1));
+    CHECK(time(NULL) - start < 3);
     CHECK_CONTAINS(said, "abandoned jobs have not");
     sem_post(&gate.go); /* its end harms nobody */
     check_world();
@@ -833,12 +833,14 @@ CORO(names)
 TEST(names_are_resolved_to_addresses)
 {
     RUN_CLEAN(0, names);
+#if !defined CORO_SHARED
     CHECK_EQ(coro__resolve_error(EAI_NONAME), -ENOENT);
     CHECK_EQ(coro__resolve_error(EAI_AGAIN), -EAGAIN);
     CHECK_EQ(coro__resolve_error(EAI_MEMORY), -ENOMEM);
     CHECK_EQ(coro__resolve_error(EAI_FAMILY), -EAFNOSUPPORT);
     CHECK_EQ(coro__resolve_error(EAI_SERVICE), -EINVAL);
     CHECK_EQ(coro__resolve_error(EAI_FAIL), -EIO);
+#endif /* !defined CORO_SHARED */
 }
 
 struct name_dropped {
