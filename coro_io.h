@@ -40,7 +40,7 @@
  *     >>net        addresses, listening, connecting, datagrams
  *     >>stream     buffered reading and writing: lines, separators, exact sizes, printf
  *     >>serve      servers: accepting, limits, draining
- *     @contents thread
+ *     >>thread     blocking functions, names, dialling, mailboxes, a loop per core, files
  *     @contents process
  *     >>impl       the implementation; nothing below is needed to use this
  *
@@ -84,7 +84,18 @@
  *   coro_stream_flush          yes       yes     yes       c
  *   coro_serve                 yes       yes     yes       c
  *   coro_server_stop           no        no      no        t
- *   @names thread
+ *   coro_blocking coro_blocking_on coro_blocking_abandon  yes  yes  yes  c
+ *   coro_job_cancelled         no        no      no        i (in the job)
+ *   coro_threads_init coro_threads_fini coro_threads_for   no  no  yes  t
+ *   coro_resolve coro_dial     yes       yes     yes       c
+ *   CORO_MAILBOX               declares
+ *   coro_mailbox_put coro_mailbox_get      yes   yes  yes  c
+ *   coro_mailbox_try_put coro_mailbox_try_get coro_mailbox_close coro_mailbox_depth  no no yes i
+ *   coro_mailbox_init coro_mailbox_fini    no    no   yes  i
+ *   coro_run_threads           blocks    -       yes       outside a loop
+ *   coro_listen_shared         no        no      yes       t
+ *   coro_file_open coro_file_read coro_file_write coro_file_stat coro_file_sync  yes yes yes c
+ *   coro_file_close            no        no      yes       t
  *   @names process
  */
 #if !defined CORO_IO_H
@@ -134,7 +145,8 @@
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <unistd.h>
-/* @include thread */
+#include <netdb.h>
+#include <stdlib.h>
 /* @include process */
 #if CORO_IO_BACKEND == CORO_IO_EPOLL
 #include <sys/epoll.h>
@@ -537,7 +549,314 @@ CORO_API struct coro__serve *coro__serve_open(coro_task *, coro_frame *, coro_se
 CORO_API void *coro__serve_frame(struct coro__serve *);
 CORO_API coro_ret coro__serve_call(coro_task *, struct coro__serve *, coro_fd *conn);
 
-/* @api thread */
+/* ================================================================================================
+ * >>thread -- what blocks is done on threads, of which a loop has a few.
+ *
+ *     static intptr_t hash(coro_job *job, void *arg) { ... coro_job_cancelled(job) ... }
+ *
+ *     CORO_TRY(my->rc, coro_blocking(co, hash, &my->file));
+ */
+
+typedef struct coro_job coro_job;
+
+/* How a crew of threads should be. Zero means default. */
+typedef struct coro_threads_options {
+    unsigned threads; /* at most; each is started when it is needed. Default: 4 */
+    unsigned queue;   /* jobs that may wait for a thread; more have -EAGAIN. Default: any number */
+    coro_time limit;  /* the end waits so long for abandoned jobs; < 0: not at all. Default: ever */
+    size_t stack;     /* of each thread. Default: the system's */
+} coro_threads_options;
+
+/* Threads that several loops share; a loop's own need none of this. */
+typedef struct coro_threads {
+    struct coro__crew *crew; /* null: not initialised */
+} coro_threads;
+
+/* coro_blocking -- call fn(job, arg) on a thread: what it returns.
+ *
+ *   CORO_TRY(my->rc, coro_blocking(co, hash, &my->file));
+ *
+ * The await does not end before fn has, so that arg may be in the frame. Cancelled while no thread
+ * is free: fn is never called. Cancelled later: fn goes on, and its result is delivered; it may ask
+ * coro_job_cancelled and end early. All signals are blocked on the thread. Values of
+ * coro_context_get are to be looked up before.
+ *
+ * Waits:      until fn has returned.
+ * Returns:    what fn returns
+ * Errors:     fn's own. -ECANCELED, -ETIMEDOUT: it was not called. -EAGAIN: no thread could be
+ *             started, or too many jobs wait (coro_threads_for). -ENOMEM. -EINVAL: fn is null.
+ */
+CORO_API CORO__MUST_USE coro_op coro_blocking(coro_task *co,
+                                              intptr_t (*fn)(coro_job *job, void *arg), void *arg);
+
+/* coro_blocking_on -- the same, on threads that are shared. */
+CORO_API CORO__MUST_USE coro_op coro_blocking_on(coro_task *co, coro_threads *threads,
+                                                 intptr_t (*fn)(coro_job *job, void *arg),
+                                                 void *arg);
+
+/* coro_blocking_abandon -- the same, but cancelled while fn runs it ends at once.
+ *
+ *   void *request;                                        // in the frame; not what it points to
+ *   CORO_AWAIT(my->rc, coro_blocking_abandon(co, NULL, look_up, &my->request, free));
+ *   if (my->request)
+ *       ...                                               // it is ours, as before
+ *
+ * Calls fn(job, *arg). An abandoned job goes on with *arg, which is its own from then on: arg
+ * becomes null, and when fn has returned, drop(its arg) is called on the thread; drop may be null.
+ * In all other cases *arg stays as it is. threads may be null: the loop's own. The thread is busy
+ * until fn returns; so long the loop's end may wait for it, see coro_threads_options.limit.
+ *
+ * Errors:     -ECANCELED, -ETIMEDOUT: abandoned, or not called. Else as coro_blocking.
+ */
+CORO_API CORO__MUST_USE coro_op coro_blocking_abandon(coro_task *co, coro_threads *threads,
+                                                      intptr_t (*fn)(coro_job *job, void *arg),
+                                                      void **arg, void (*drop)(void *arg));
+
+/* coro_job_cancelled -- for fn: does nobody want the result any more? Never true again false. */
+CORO_API bool coro_job_cancelled(const coro_job *job);
+
+/* coro_threads_init -- threads for several loops, none of which is started yet. options may be
+ * null. -EBUSY: it is one already. -ENOMEM. */
+CORO_API int coro_threads_init(coro_threads *threads, const coro_threads_options *options);
+
+/* coro_threads_fini -- end them: 0, also when there are none. -EBUSY, and nothing is done: somebody
+ * awaits a job. -ETIMEDOUT: over, but for abandoned jobs that have not ended within
+ * options.limit; they go on, and what they use must stay. */
+CORO_API int coro_threads_fini(coro_threads *threads);
+
+/* coro_threads_for -- options for the loop's own threads, before the first job. -EBUSY: too late.
+ * They end with the loop. -ENOMEM; or what keeps a poller from being made: -EMFILE ... */
+CORO_API int coro_threads_for(coro_loop *loop, const coro_threads_options *options);
+
+/* coro_resolve -- the addresses of a host, by getaddrinfo on a thread.
+ *
+ *   CORO_TRY(my->n, coro_resolve(co, "example.org", "80", my->to, 8));
+ *
+ * Numeric ones need no thread. At most half of the threads do this.
+ *
+ * Waits:      until there is an answer. Cancelled: no longer.
+ * Returns:    how many, at most max, and at most 64.
+ * Errors:     -ENOENT: no such name. -EAGAIN: the name servers do not answer. -EINVAL: empty or
+ *             too long, no such port. -EIO: resolving failed. -ECANCELED, -ETIMEDOUT, -ENOMEM ...
+ */
+CORO_API CORO__MUST_USE coro_op coro_resolve(coro_task *co, const char *host, const char *port,
+                                             coro_address *addresses, int max);
+
+/* How many addresses coro_dial tries. */
+#define CORO_DIAL_MOST 8
+
+struct coro__dial_one {
+    CORO_FRAME;
+    coro_fd *h;
+    const coro_address *to;
+};
+
+#define CORO__DIAL_ONE_BODY                                                                       \
+    {                                                                                             \
+        CORO_BEGIN();                                                                             \
+        CORO_TRY(coro_connect_to(co, my->h, my->to));                                             \
+        CORO_END(0);                                                                              \
+    }
+#if defined CORO_SHARED
+CORO_DECLARE(coro__dial_one);
+#else
+CORO(coro__dial_one)
+CORO__DIAL_ONE_BODY
+#endif /* defined CORO_SHARED */
+
+/* The frame of coro_dial. */
+struct coro__dialling {
+    CORO_FRAME;
+    struct coro_dial *dial; /* around this */
+    coro_group group;
+    CORO_TASK(coro__dial_one) tasks[CORO_DIAL_MOST];
+    coro_fd fds[CORO_DIAL_MOST]; /* of the attempts */
+    coro_address to[CORO_DIAL_MOST];
+    int count, i, rc, ended;
+    char host[256], port[8];
+};
+#if defined CORO_SHARED
+CORO_DECLARE(coro__dialling);
+#endif /* defined CORO_SHARED */
+
+/* An attempt to reach a name. Zeroed: a valid one. */
+typedef struct coro_dial {
+    struct coro__dialling frame; /* must be first */
+    coro_fd *conn;               /* where the connection goes */
+    const char *address;
+    /* How names are looked up; default coro_resolve. */
+    coro_op (*resolve)(coro_task *co, const char *host, const char *port, coro_address *addresses,
+                       int max);
+    coro_time stagger; /* between two attempts; default 250 ms */
+} coro_dial;
+
+CORO_API struct coro__dialling *coro__dial_frame(coro_dial *dial, coro_fd *conn,
+                                                 const char *address);
+
+/* coro_dial -- connect to "host:port"; a coroutine's call.
+ *
+ *   coro_dial dial;                                                   // in the frame, zeroed
+ *   CORO_TRY(coro_dial(co, &my->dial, &my->conn, "example.org:80"));
+ *
+ * Also what coro_connect takes. A name's addresses are tried one after the other, IPv6 and IPv4 in
+ * turn, as RFC 8305 has it: the next one after 250 ms, or at once when one has failed. The first
+ * connection wins, and all others are closed.
+ *
+ * Returns:    0, and conn is open.
+ * Errors:     nothing is open then. -EINVAL: no address. -EBUSY: conn is in use. Those of
+ *             coro_resolve. When all addresses failed, the first one's: -ECONNREFUSED ...
+ */
+#define coro_dial(co, dial, conn, address)                                                        \
+    coro_call((co), coro__dial_frame((dial), (conn), (address)), coro__dialling)
+
+/* What mailboxes of all types have in common: a bounded queue between loops and threads. */
+typedef struct coro_mailbox {
+    pthread_mutex_t lock;                  /* of all that follows, and of the items */
+    struct coro__mail *putting, *getting;  /* who waits, oldest first: rings */
+    size_t at, size;                       /* where the items are; of one */
+    coro_count capacity, depth, first;     /* items; the oldest one */
+    bool closed;
+    bool ready;                            /* initialised */
+} coro_mailbox;
+
+/* CORO_MAILBOX -- a mailbox with room for n >= 1 items: typedef CORO_MAILBOX(struct job, 20) jobs;
+ *
+ * As a CORO_QUEUE, but each side may be on any thread. Needs coro_mailbox_init. First come, first
+ * served. A loop with a task that waits here goes on waiting: no deadlock is reported.
+ */
+#define CORO_MAILBOX(type, n)                                                                     \
+    struct {                                                                                      \
+        coro_mailbox head;                                                                        \
+        type slots[(n) > 0 ? (n) : -1];                                                           \
+    }
+
+/* coro_mailbox_init -- before its first use: 0. */
+#define coro_mailbox_init(box)                                                                    \
+    coro__mailbox_init(CORO__MAILBOX_OF(box), offsetof(__typeof__(*(box)), slots),                \
+                       sizeof((box)->slots[0]), sizeof((box)->slots) / sizeof((box)->slots[0]))
+
+/* coro_mailbox_put -- put a copy of *item, waiting while it is full. From a task.
+ *
+ *   CORO_TRY(coro_mailbox_put(co, my->box, &my->item));
+ *
+ * Returns:    0
+ * Errors:     -EPIPE: closed. -ENOMEM. -ECANCELED, -ETIMEDOUT: not put, as with every error.
+ */
+#define coro_mailbox_put(co, box, item)                                                           \
+    coro__mailbox_put((co), CORO__MAILBOX_OF(box), CORO__MAIL_PUT(box, item))
+
+/* coro_mailbox_get -- take the next item, waiting for one if need be. From a task.
+ *
+ *   CORO_TRY(my->got, coro_mailbox_get(co, my->box, &my->item));
+ *
+ * Returns:    1, item filled; 0, closed and drained.
+ * Errors:     -ECANCELED, -ETIMEDOUT, -ENOMEM: nothing was taken.
+ */
+#define coro_mailbox_get(co, box, item)                                                           \
+    coro__mailbox_get((co), CORO__MAILBOX_OF(box), CORO__MAIL(box, item))
+
+/* coro_mailbox_try_put -- 0; -EAGAIN: full; -EPIPE: closed. From any thread, not from signal
+ * handlers. */
+#define coro_mailbox_try_put(box, item)                                                           \
+    coro__mailbox_try_put(CORO__MAILBOX_OF(box), CORO__MAIL_PUT(box, item))
+
+/* coro_mailbox_try_get -- 1, item filled; 0, closed and drained; -EAGAIN: empty. */
+#define coro_mailbox_try_get(box, item)                                                           \
+    coro__mailbox_try_get(CORO__MAILBOX_OF(box), CORO__MAIL(box, item))
+
+/* coro_mailbox_close -- no more puts: who waits in one has -EPIPE. What is in it can be got; then
+ * gets return 0. Closing twice does nothing. */
+#define coro_mailbox_close(box) coro__mailbox_close(CORO__MAILBOX_OF(box))
+
+/* coro_mailbox_depth -- how many items are in it, just now. */
+#define coro_mailbox_depth(box) coro__mailbox_depth(CORO__MAILBOX_OF(box))
+
+/* coro_mailbox_fini -- 0; -EBUSY: somebody waits in it. */
+#define coro_mailbox_fini(box) coro__mailbox_fini(CORO__MAILBOX_OF(box))
+
+#if defined __cplusplus
+static inline coro_mailbox *coro__mailbox_of(coro_mailbox *, void *box)
+{
+    return static_cast<coro_mailbox *>(box);
+}
+template <class T> static inline T *coro__mail_of(T *p) { return p; }
+template <class T> static inline const T *coro__mail_to_put(const T *p) { return p; }
+#define CORO__MAILBOX_OF(box) coro__mailbox_of(&(box)->head, (box))
+#define CORO__MAIL(box, p) coro__mail_of<__typeof__((box)->slots[0])>(p)
+#define CORO__MAIL_PUT(box, p) coro__mail_to_put<__typeof__((box)->slots[0])>(p)
+#else
+/* The head is the first member. No association: the argument is no pointer to such an item. */
+#define CORO__MAILBOX_OF(box) _Generic(&(box)->head, coro_mailbox *: (coro_mailbox *)(void *)(box))
+#define CORO__MAIL(box, p) _Generic((p), __typeof__((box)->slots[0]) *: (p))
+#define CORO__MAIL_PUT(box, p)                                                                    \
+    _Generic((p), __typeof__((box)->slots[0]) *: (p), const __typeof__((box)->slots[0]) *: (p))
+#endif /* defined __cplusplus */
+
+CORO_API int coro__mailbox_init(coro_mailbox *box, size_t at, size_t size, size_t capacity);
+CORO_API CORO__MUST_USE coro_op coro__mailbox_put(coro_task *co, coro_mailbox *box,
+                                                  const void *item);
+CORO_API CORO__MUST_USE coro_op coro__mailbox_get(coro_task *co, coro_mailbox *box, void *item);
+CORO_API int coro__mailbox_try_put(coro_mailbox *box, const void *item);
+CORO_API int coro__mailbox_try_get(coro_mailbox *box, void *item);
+CORO_API void coro__mailbox_close(coro_mailbox *box);
+CORO_API coro_count coro__mailbox_depth(coro_mailbox *box);
+CORO_API int coro__mailbox_fini(coro_mailbox *box);
+
+/* coro_run_threads -- run a coroutine on n threads at once, a loop on each: coro_run's sibling.
+ *
+ *   rc = coro_run_threads(0, app, .port = 80);          // n <= 0: one for each processor
+ *
+ * Each has its own copy of the arguments; what they point to is shared. One of them is the calling
+ * thread; the others have all signals blocked. The first one that fails cancels the others. Each
+ * loop reports its own deadlock: to wait for other threads use what they can end, a mailbox, say.
+ *
+ * Returns:    when all have ended, 0
+ * Errors:     the first one's in time. -EAGAIN, -ENOMEM: not all could be started.
+ */
+#define coro_run_threads(n, ...) CORO__RUN_THREADS(n, __VA_ARGS__, )
+#define CORO__RUN_THREADS(n, fn, ...)                                                             \
+    __extension__({                                                                               \
+        struct fn coro__first = CORO__NEW(fn, NULL, __VA_ARGS__);                                 \
+        coro__run_threads((n), &CORO__CAT(fn, _coro), &coro__first, sizeof coro__first);          \
+    })
+CORO_API int coro__run_threads(int n, const coro_info *info, const void *frame, size_t size);
+
+/* coro_listen_shared -- as coro_listen, and others may listen at the same address: the kernel deals
+ * the connections out among them. For coro_run_threads. */
+CORO_API int coro_listen_shared(coro_fd *h, const char *address, int backlog);
+
+/* A file, which is read and written on threads. Zeroed: closed. It may be moved while nothing is
+ * being done with it. */
+typedef struct coro_file {
+    int number1; /* the descriptor, + 1 */
+    unsigned busy; /* operations under way */
+} coro_file;
+
+/* coro_file_open -- open(2): 0.
+ *
+ *   CORO_TRY(coro_file_open(co, &my->log, "log", O_WRONLY | O_CREAT, 0644));
+ *
+ * Errors:     -EBUSY: it is open. open's own: -ENOENT, -EACCES ... coro_blocking's.
+ */
+CORO_API CORO__MUST_USE coro_op coro_file_open(coro_task *co, coro_file *f, const char *path,
+                                               int flags, unsigned mode);
+
+/* coro_file_read -- read up to n bytes at an offset: how many; less than n: the end. */
+CORO_API CORO__MUST_USE coro_op coro_file_read(coro_task *co, coro_file *f, void *buffer, size_t n,
+                                               int64_t offset);
+
+/* coro_file_write -- write all n bytes at an offset: n. On an error some may have been written. */
+CORO_API CORO__MUST_USE coro_op coro_file_write(coro_task *co, coro_file *f, const void *data,
+                                                size_t n, int64_t offset);
+
+/* coro_file_stat -- fstat(2): 0. */
+CORO_API CORO__MUST_USE coro_op coro_file_stat(coro_task *co, coro_file *f, struct stat *st);
+
+/* coro_file_sync -- fsync(2): 0. */
+CORO_API CORO__MUST_USE coro_op coro_file_sync(coro_task *co, coro_file *f);
+
+/* coro_file_close -- at once; closed already: 0. -EBUSY: somebody reads or writes. */
+CORO_API int coro_file_close(coro_file *f);
 
 /* @api process */
 
@@ -594,6 +913,7 @@ enum {
 
 struct coro_reactor {
     coro_loop *loop;
+    struct coro__offload *offload; /* what is done on threads; null: nothing yet */
     coro_fd *known; /* a ring; those to be looked at again come first */
     struct coro__foreign *foreign; /* in coro_wait_fd */
     int poller;     /* epoll's or kqueue's descriptor */
@@ -611,6 +931,7 @@ struct coro__foreign {
 };
 
 static inline void coro__fd_ready(coro_reactor *r, coro_fd *h, bool in, bool out, bool ended);
+static inline void coro__offload_fini(coro_reactor *r);
 
 /* Has another handle the same number? */
 static inline bool coro__number_known(const coro_reactor *r, const coro_fd *h)
@@ -901,6 +1222,8 @@ static inline void coro__reactor_fini(void *arg)
 {
     coro_reactor *r = (coro_reactor *)arg;
     coro_loop *loop = r->loop;
+    if (r->offload)
+        coro__offload_fini(r);
     while (r->known)
         coro__reactor_forget(r, r->known); /* still open: the user's to close */
     coro__poller_fini(r);
@@ -2509,7 +2832,1241 @@ CORO_API int coro_server_stop(coro_server *server)
     return server->serving ? coro_group_cancel(&server->serving->accepting) : 0;
 }
 
-/* @impl thread */
+/* --- jobs on threads -----------------------------------------------------------------------------
+ *
+ *     queued --taken by a thread--> running --fn has returned--> done --posted--> the task goes on
+ *        \--cancelled: freed           \--cancelled, to be abandoned: the thread frees it
+ *
+ * A crew's lock is held while a job is posted to its loop, and taken before the task is completed:
+ * nobody is in coro_post of a loop that is over. What may outlive the loop is malloc's.
+ */
+enum { CORO__JOB_QUEUED, CORO__JOB_RUNNING, CORO__JOB_DONE };
+enum {
+    CORO__JOB_ABANDON = 1, /* ends at once when it is cancelled; the memory is malloc's */
+    CORO__JOB_SLOW = 2,    /* a lookup: at most half of the threads; the end does not wait for it */
+    CORO__JOB_LEFT = 4     /* abandoned: the thread frees it */
+};
+
+struct coro_job {
+    coro_post_node node; /* must be first */
+    coro_job *next;      /* in the queue */
+    coro_job **at;       /* what points to this one there */
+    intptr_t (*fn)(coro_job *job, void *arg);
+    void *arg;
+    void (*deliver)(coro_job *job); /* on the loop's thread, before the task is; may be null */
+    void **own;                     /* whose argument it is, to be told when it is left; or null */
+    void (*drop)(void *arg);        /* on the thread, when it was left; may be null */
+    struct coro__crew *crew;
+    coro_loop *loop;
+    coro_task *task;
+    intptr_t result;
+    size_t size;    /* of this memory */
+    uint8_t state;  /* CORO__JOB_QUEUED ...; of the crew's lock, as all but `cancelled` */
+    uint8_t flags;  /* CORO__JOB_ABANDON ... */
+    int cancelled;  /* atomic */
+};
+
+typedef struct coro__worker {
+    pthread_t id;
+    struct coro__crew *crew;
+    bool ended;
+} coro__worker;
+
+typedef struct coro__crew {
+    pthread_mutex_t lock;
+    pthread_cond_t work; /* a job has come, or the end */
+    pthread_cond_t over; /* after the end: a thread is nearer to its own */
+    coro_job *first, **last;
+    unsigned queued;  /* jobs */
+    unsigned slow;    /* running ones that are */
+    unsigned lasting; /* running ones for which the end waits */
+    unsigned busy;    /* threads with a job */
+    unsigned idle;    /* threads that wait for one */
+    unsigned started, alive; /* threads */
+    unsigned awaited; /* jobs that a task waits for */
+    bool stop;        /* the end */
+    bool orphan;      /* the last thread frees all */
+    coro_threads_options options;
+    coro__worker *workers; /* behind this */
+} coro__crew;
+
+/* What a reactor has of it. */
+struct coro__offload {
+    coro_waitq waiting; /* tasks; the word: the job */
+    coro__crew *crew;   /* the loop's own; null: none yet */
+};
+
+CORO_API bool coro_job_cancelled(const coro_job *job)
+{
+    return __atomic_load_n(&job->cancelled, __ATOMIC_ACQUIRE) != 0;
+}
+
+static inline void coro__job_free(coro_job *job)
+{
+    if (job->flags & CORO__JOB_ABANDON)
+        free(job);
+    else
+        coro_loop_free(job->loop, job, job->size);
+}
+
+/* It will not run. */
+static inline void coro__job_drop(coro_job *job)
+{
+    if (job->deliver)
+        job->deliver(job);
+    coro__job_free(job);
+}
+
+static inline void coro__crew_unlink(coro__crew *c, coro_job *job)
+{
+    *job->at = job->next;
+    if (job->next)
+        job->next->at = job->at;
+    else
+        c->last = job->at;
+    c->queued--;
+}
+
+/* The next job, out of the queue; null: none that may run now. */
+static inline coro_job *coro__crew_take(coro__crew *c)
+{
+    coro_job *job = c->first;
+    while (job && (job->flags & CORO__JOB_SLOW) && c->slow >= (c->options.threads + 1) / 2)
+        job = job->next;
+    if (job)
+        coro__crew_unlink(c, job);
+    return job;
+}
+
+/* With the lock, which is let go meanwhile. */
+static inline void coro__crew_work(coro__crew *c, coro_job *job)
+{
+    unsigned slow = (job->flags & CORO__JOB_SLOW) != 0;
+    intptr_t result;
+    job->state = CORO__JOB_RUNNING;
+    c->busy++;
+    c->slow += slow;
+    c->lasting += !slow;
+    pthread_mutex_unlock(&c->lock);
+    result = job->fn(job, job->arg);
+    pthread_mutex_lock(&c->lock);
+    job->result = result;
+    job->state = CORO__JOB_DONE; /* from here on it is not left any more */
+    if ((job->flags & CORO__JOB_LEFT) && job->drop) {
+        pthread_mutex_unlock(&c->lock);
+        job->drop(job->arg);
+        pthread_mutex_lock(&c->lock);
+    }
+    c->busy--;
+    c->slow -= slow;
+    c->lasting -= !slow;
+    if (job->flags & CORO__JOB_LEFT)
+        coro__job_free(job);
+    else
+        (void)coro_post(job->loop, &job->node);
+    pthread_cond_signal(&c->over);
+}
+
+static inline void coro__crew_free(coro__crew *c)
+{
+    pthread_cond_destroy(&c->over);
+    pthread_cond_destroy(&c->work);
+    pthread_mutex_destroy(&c->lock);
+    free(c);
+}
+
+static void *coro__worker_main(void *arg)
+{
+    coro__worker *self = (coro__worker *)arg;
+    coro__crew *c = self->crew;
+    bool last;
+    pthread_mutex_lock(&c->lock);
+    while (!c->stop) {
+        coro_job *job = coro__crew_take(c);
+        if (job) {
+            coro__crew_work(c, job);
+            continue;
+        }
+        c->idle++;
+        pthread_cond_wait(&c->work, &c->lock);
+        c->idle--;
+    }
+    self->ended = true;
+    c->alive--;
+    last = c->orphan && !c->alive;
+    pthread_cond_signal(&c->over);
+    pthread_mutex_unlock(&c->lock);
+    if (last)
+        coro__crew_free(c);
+    return NULL;
+}
+
+/* A thread that no signal reaches: 0, or an error. */
+static inline int coro__thread_start(pthread_t *id, size_t stack, void *(*body)(void *), void *arg)
+{
+    sigset_t all, before;
+    pthread_attr_t attr;
+    int rc = pthread_attr_init(&attr);
+    if (rc)
+        return -rc;
+    if (stack)
+        rc = pthread_attr_setstacksize(&attr, stack);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    if (!rc)
+        rc = pthread_create(id, &attr, body, arg);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attr);
+    return -rc;
+}
+
+static inline coro__crew *coro__crew_new(const coro_threads_options *options)
+{
+    unsigned n = options && options->threads ? options->threads : 4;
+    coro__crew *c = (coro__crew *)calloc(1, sizeof *c + n * sizeof *c->workers);
+    pthread_condattr_t attr;
+    if (!c)
+        return NULL;
+    if (options)
+        c->options = *options;
+    c->options.threads = n;
+    c->workers = (coro__worker *)(void *)(c + 1);
+    c->last = &c->first;
+    pthread_mutex_init(&c->lock, NULL);
+    pthread_cond_init(&c->work, NULL);
+    pthread_condattr_init(&attr);
+#if !defined __APPLE__
+    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+#endif /* !defined __APPLE__ */
+    pthread_cond_init(&c->over, &attr);
+    pthread_condattr_destroy(&attr);
+    return c;
+}
+
+/* d from now, on the clock of `over`. */
+static inline struct timespec coro__crew_time(coro_time d)
+{
+    struct timespec t;
+#if defined __APPLE__
+    clock_gettime(CLOCK_REALTIME, &t);
+#else
+    clock_gettime(CLOCK_MONOTONIC, &t);
+#endif /* defined __APPLE__ */
+    d = (d < CORO_S(1000000000) ? d : CORO_S(1000000000)) + t.tv_nsec;
+    t.tv_sec += (time_t)(d / CORO_S(1));
+    t.tv_nsec = (long)(d % CORO_S(1));
+    return t;
+}
+
+/* No job is queued or awaited. 0, or -ETIMEDOUT: some that were abandoned go on. Lookups that go on
+ * use only what is theirs. */
+static inline int coro__crew_end(coro__crew *c)
+{
+    struct timespec end = coro__crew_time(c->options.limit > 0 ? c->options.limit : 0);
+    int rc = 0;
+    bool orphan;
+    pthread_mutex_lock(&c->lock);
+    c->stop = true;
+    pthread_cond_broadcast(&c->work);
+    while (c->lasting && rc == 0) {
+        if (c->options.limit)
+            rc = pthread_cond_timedwait(&c->over, &c->lock, &end);
+        else
+            (void)pthread_cond_wait(&c->over, &c->lock);
+    }
+    rc = c->lasting ? -ETIMEDOUT : 0;
+    while (c->alive > c->busy)
+        (void)pthread_cond_wait(&c->over, &c->lock);
+    for (unsigned i = 0; i < c->started; i++) {
+        if (c->workers[i].ended)
+            (void)pthread_join(c->workers[i].id, NULL); /* it has let go of the lock */
+        else
+            (void)pthread_detach(c->workers[i].id);
+    }
+    c->orphan = orphan = c->alive > 0;
+    pthread_mutex_unlock(&c->lock);
+    if (!orphan)
+        coro__crew_free(c);
+    return rc;
+}
+
+/* Put a job into the queue, and see that somebody is there for it: 0, or why not. */
+static inline int coro__crew_submit(coro__crew *c, coro_job *job)
+{
+    int rc = 0;
+    pthread_mutex_lock(&c->lock);
+    if (c->queued >= c->idle && c->started < c->options.threads) {
+        coro__worker *w = &c->workers[c->started];
+        w->crew = c;
+        rc = coro__thread_start(&w->id, c->options.stack, coro__worker_main, w);
+        c->started += rc == 0;
+        c->alive += rc == 0;
+        if (c->started)
+            rc = 0; /* then it waits for another one */
+    } else if (c->options.queue && c->queued >= c->idle + c->options.queue) {
+        rc = -EAGAIN;
+    }
+    if (rc == 0) {
+        job->state = CORO__JOB_QUEUED;
+        job->next = NULL;
+        job->at = c->last;
+        *c->last = job;
+        c->last = &job->next;
+        c->queued++;
+        c->awaited++;
+        pthread_cond_signal(&c->work);
+    }
+    pthread_mutex_unlock(&c->lock);
+    return rc;
+}
+
+/* On the loop's thread. */
+static inline void coro__job_arrived(coro_loop *loop, coro_post_node *node)
+{
+    coro_job *job = (coro_job *)(void *)node;
+    pthread_mutex_lock(&job->crew->lock); /* whoever posted it has let go of it */
+    job->crew->awaited--;
+    pthread_mutex_unlock(&job->crew->lock);
+    if (job->deliver)
+        job->deliver(job);
+    coro_loop_release(loop);
+    (void)coro_complete(job->task, job->result);
+    coro__job_free(job);
+}
+
+static inline coro_abort coro__job_abort(coro_task *task, coro_waitq *queue)
+{
+    coro_job *job = (coro_job *)coro_word(task);
+    coro__crew *c = job->crew;
+    coro_abort how = CORO_ABORT_LATER; /* its result counts */
+    bool queued;
+    pthread_mutex_lock(&c->lock);
+    queued = job->state == CORO__JOB_QUEUED;
+    __atomic_store_n(&job->cancelled, 1, __ATOMIC_RELEASE);
+    if (queued)
+        coro__crew_unlink(c, job);
+    else if (job->state == CORO__JOB_RUNNING && (job->flags & CORO__JOB_ABANDON))
+        job->flags |= CORO__JOB_LEFT;
+    if ((job->flags & CORO__JOB_LEFT) && job->own)
+        *job->own = NULL;
+    if (queued || (job->flags & CORO__JOB_LEFT)) {
+        how = CORO_ABORT_DONE;
+        c->awaited--;
+    }
+    pthread_mutex_unlock(&c->lock);
+    if (queued)
+        coro__job_drop(job);
+    if (how == CORO_ABORT_DONE)
+        coro_loop_release(coro_loop_of(task));
+    return how;
+}
+
+static inline struct coro__offload *coro__offload_of(coro_loop *loop, int *rc)
+{
+    struct coro__offload fresh = CORO__ZERO;
+    coro_reactor *r = coro__reactor_of(loop, rc);
+    if (!r || r->offload)
+        return r ? r->offload : NULL;
+    r->offload = (struct coro__offload *)coro_loop_alloc(loop, sizeof fresh);
+    if (r->offload)
+        *r->offload = fresh;
+    else
+        *rc = -ENOMEM;
+    return r->offload;
+}
+
+static inline void coro__offload_fini(coro_reactor *r)
+{
+    const coro_sink *sink = &r->loop->options.report;
+    if (r->offload->crew && coro__crew_end(r->offload->crew) < 0 && sink->put)
+        sink->put(sink->arg, CORO__T("coro: the loop has ended, abandoned jobs have not: they "
+                                     "go on, on threads of their own\n"));
+    coro_loop_free(r->loop, r->offload, sizeof *r->offload);
+    r->offload = NULL;
+}
+
+/* A job for a crew, null: the loop's own; with room for its argument behind it. Null: see *rc. */
+static inline coro_job *coro__job_new(coro_task *co, coro__crew *crew, int flags, size_t extra,
+                                      int *rc)
+{
+    coro_loop *loop = coro_loop_of(co);
+    struct coro__offload *o = coro__offload_of(loop, rc);
+    size_t size = sizeof(coro_job) + extra;
+    coro_job *job = NULL, fresh = CORO__ZERO;
+    if (!o)
+        return NULL;
+    *rc = -ENOMEM;
+    if (!crew && !o->crew)
+        o->crew = coro__crew_new(NULL);
+    if (crew || o->crew)
+        job = (coro_job *)(flags & CORO__JOB_ABANDON ? malloc(size) : coro_loop_alloc(loop, size));
+    if (!job)
+        return NULL;
+    fresh.node.run = coro__job_arrived;
+    fresh.crew = crew ? crew : o->crew;
+    fresh.loop = loop;
+    fresh.task = co;
+    fresh.size = size;
+    fresh.flags = (uint8_t)flags;
+    fresh.result = -ECANCELED;
+    *job = fresh;
+    job->arg = job + 1;
+    return job;
+}
+
+static inline coro_op coro__job_start(coro_task *co, coro_job *job)
+{
+    static const coro_ops ops = {CORO__T("blocking call"), coro__job_abort, NULL};
+    int rc = 0;
+    struct coro__offload *o = coro__offload_of(coro_loop_of(co), &rc);
+    coro_loop_hold(coro_loop_of(co));
+    rc = coro__crew_submit(job->crew, job);
+    if (rc < 0) {
+        coro_loop_release(coro_loop_of(co));
+        coro__job_drop(job);
+        return coro_done(co, rc);
+    }
+    return coro_suspend(co, &o->waiting, &ops, (intptr_t)job);
+}
+
+static inline coro_op coro__blocking(coro_task *co, coro__crew *crew,
+                                     intptr_t (*fn)(coro_job *job, void *arg), void *arg)
+{
+    int rc = 0;
+    coro_job *job;
+    if (coro_cancelled(co))
+        return coro_refuse(co);
+    if (coro_is_local(co, arg))
+        return coro_local();
+    if (!fn)
+        return coro_done(co, -EINVAL);
+    job = coro__job_new(co, crew, 0, 0, &rc);
+    if (!job)
+        return coro_done(co, rc);
+    job->fn = fn;
+    job->arg = arg;
+    return coro__job_start(co, job);
+}
+
+CORO_API coro_op coro_blocking(coro_task *co, intptr_t (*fn)(coro_job *job, void *arg), void *arg)
+{
+    return coro__blocking(co, NULL, fn, arg);
+}
+
+CORO_API coro_op coro_blocking_on(coro_task *co, coro_threads *threads,
+                                  intptr_t (*fn)(coro_job *job, void *arg), void *arg)
+{
+    if (!threads->crew && !coro_cancelled(co))
+        return coro_done(co, -EINVAL);
+    return coro__blocking(co, threads->crew, fn, arg);
+}
+
+CORO_API coro_op coro_blocking_abandon(coro_task *co, coro_threads *threads,
+                                       intptr_t (*fn)(coro_job *job, void *arg), void **arg,
+                                       void (*drop)(void *arg))
+{
+    int rc = 0;
+    coro_job *job;
+    if (coro_cancelled(co))
+        return coro_refuse(co);
+    if (coro_is_local(co, arg) || coro_is_local(co, *arg))
+        return coro_local();
+    if (!fn || (threads && !threads->crew))
+        return coro_done(co, -EINVAL);
+    job = coro__job_new(co, threads ? threads->crew : NULL, CORO__JOB_ABANDON, 0, &rc);
+    if (!job)
+        return coro_done(co, rc);
+    job->fn = fn;
+    job->arg = *arg;
+    job->own = arg;
+    job->drop = drop;
+    return coro__job_start(co, job);
+}
+
+CORO_API int coro_threads_init(coro_threads *threads, const coro_threads_options *options)
+{
+    if (threads->crew)
+        return -EBUSY;
+    threads->crew = coro__crew_new(options);
+    return threads->crew ? 0 : -ENOMEM;
+}
+
+CORO_API int coro_threads_fini(coro_threads *threads)
+{
+    coro__crew *c = threads->crew;
+    unsigned awaited;
+    if (!c)
+        return 0;
+    pthread_mutex_lock(&c->lock);
+    awaited = c->awaited;
+    pthread_mutex_unlock(&c->lock);
+    if (awaited)
+        return -EBUSY;
+    threads->crew = NULL;
+    return coro__crew_end(c);
+}
+
+CORO_API int coro_threads_for(coro_loop *loop, const coro_threads_options *options)
+{
+    int rc = 0;
+    struct coro__offload *o = coro__offload_of(loop, &rc);
+    if (!o)
+        return rc;
+    if (o->crew)
+        return -EBUSY;
+    o->crew = coro__crew_new(options);
+    return o->crew ? 0 : -ENOMEM;
+}
+
+/* --- names ------------------------------------------------------------------------------------ */
+
+/* A lookup has copies of all that it needs: it may be abandoned. */
+struct coro__lookup {
+    coro_address *to; /* the caller's */
+    int max, count;
+    char host[256], port[32];
+    coro_address found[1]; /* max of them */
+};
+
+static inline int coro__resolve_error(int e)
+{
+    switch (e) {
+    case EAI_AGAIN:
+        return -EAGAIN;
+    case EAI_MEMORY:
+        return -ENOMEM;
+    case EAI_FAMILY:
+        return -EAFNOSUPPORT;
+    case EAI_SERVICE:
+    case EAI_BADFLAGS:
+    case EAI_SOCKTYPE:
+        return -EINVAL;
+    case EAI_SYSTEM:
+        return errno ? -errno : -EIO;
+    case EAI_FAIL:
+        return -EIO;
+    default: /* EAI_NONAME, EAI_NODATA, EAI_ADDRFAMILY */
+        return -ENOENT;
+    }
+}
+
+/* How many, copied; an error; or 1 - INT_MAX: not numeric, with AI_NUMERICHOST. */
+static inline int coro__lookup_now(const char *host, const char *port, int flags, coro_address *to,
+                                   int max)
+{
+    struct addrinfo hints, *all = NULL;
+    int e, n = 0;
+    memset(&hints, 0, sizeof hints);
+    hints.ai_family = AF_UNSPEC;
+    hints.ai_socktype = SOCK_STREAM;
+    hints.ai_flags = flags;
+    e = getaddrinfo(host, *port ? port : NULL, &hints, &all);
+    if (e)
+        return e == EAI_NONAME && flags ? 1 - INT_MAX : coro__resolve_error(e);
+    for (struct addrinfo *a = all; a && n < max; a = a->ai_next) {
+        if (a->ai_family != AF_INET && a->ai_family != AF_INET6)
+            continue;
+        memset(&to[n], 0, sizeof to[n]);
+        memcpy(&to[n].any, a->ai_addr, a->ai_addrlen);
+        to[n++].length = a->ai_addrlen;
+    }
+    freeaddrinfo(all);
+    return n ? n : -ENOENT;
+}
+
+static inline intptr_t coro__lookup_job(coro_job *job, void *arg)
+{
+    struct coro__lookup *l = (struct coro__lookup *)arg;
+    l->count = coro__lookup_now(l->host, l->port, 0, l->found, l->max);
+    return l->count;
+}
+
+static inline void coro__lookup_deliver(coro_job *job)
+{
+    struct coro__lookup *l = (struct coro__lookup *)job->arg;
+    if (l->count > 0)
+        memcpy(l->to, l->found, (size_t)l->count * sizeof *l->found);
+}
+
+CORO_API coro_op coro_resolve(coro_task *co, const char *host, const char *port,
+                              coro_address *addresses, int max)
+{
+    size_t host_length = host ? strlen(host) : 0, port_length = port ? strlen(port) : 0;
+    struct coro__lookup *l;
+    coro_job *job;
+    int rc = 0;
+    if (coro_cancelled(co))
+        return coro_refuse(co);
+    if (coro_is_local(co, addresses))
+        return coro_local();
+    if (!host_length || host_length >= sizeof l->host || port_length >= sizeof l->port ||
+        max <= 0 || (port_length && strspn(port, "0123456789") == port_length &&
+                     coro__port_of(port) < 0))
+        return coro_done(co, -EINVAL);
+    max = max < 64 ? max : 64;
+    rc = coro__lookup_now(host, port_length ? port : "", AI_NUMERICHOST | AI_NUMERICSERV,
+                          addresses, max);
+    if (rc != 1 - INT_MAX)
+        return coro_done(co, rc);
+    job = coro__job_new(co, NULL, CORO__JOB_ABANDON | CORO__JOB_SLOW,
+                        sizeof *l + (size_t)(max - 1) * sizeof *l->found, &rc);
+    if (!job)
+        return coro_done(co, rc);
+    job->fn = coro__lookup_job;
+    job->deliver = coro__lookup_deliver;
+    l = (struct coro__lookup *)job->arg;
+    l->to = addresses;
+    l->max = max;
+    memcpy(l->host, host, host_length + 1);
+    memcpy(l->port, port_length ? port : "", port_length + 1);
+    return coro__job_start(co, job);
+}
+
+/* --- dialling --------------------------------------------------------------------------------- */
+
+#if defined CORO_SHARED
+#define CORO__LIBRARY_CORO(name) CORO_DEFINE(name)
+CORO_DEFINE(coro__dial_one)
+CORO__DIAL_ONE_BODY
+#else
+#define CORO__LIBRARY_CORO(name) CORO(name)
+#endif /* defined CORO_SHARED */
+
+CORO_API struct coro__dialling *coro__dial_frame(coro_dial *dial, coro_fd *conn,
+                                                 const char *address)
+{
+    dial->conn = conn;
+    dial->address = address;
+    return &dial->frame;
+}
+
+/* "host:port" in two, brackets off: 0, or -EINVAL. */
+static inline int coro__dial_split(struct coro__dialling *my)
+{
+    const char *address = my->dial->address, *colon = strrchr(address, ':');
+    size_t n = colon ? (size_t)(colon - address) : 0;
+    int bracket = n > 2 && address[0] == '[' && address[n - 1] == ']';
+    if (!n || coro__port_of(colon + 1) < 0 || n >= sizeof my->host || (*address == '[' && !bracket))
+        return -EINVAL;
+    if (memchr(address, bracket ? ']' : ':', n - (size_t)bracket))
+        return -EINVAL; /* an IPv6 address without brackets */
+    memcpy(my->host, address + bracket, n - (size_t)(2 * bracket));
+    memcpy(my->port, colon + 1, strlen(colon + 1) + 1);
+    return 0;
+}
+
+/* Families in turn, beginning with the first one's; else in the resolver's order. */
+static inline void coro__dial_interleave(coro_address *a, int n)
+{
+    for (int i = 1; i < n; i++) {
+        int from = i;
+        coro_address next;
+        while (from < n && a[from].any.sa_family == a[i - 1].any.sa_family)
+            from++;
+        if (from == n)
+            return; /* one family is left */
+        next = a[from];
+        memmove(&a[i + 1], &a[i], (size_t)(from - i) * sizeof *a);
+        a[i] = next;
+    }
+}
+
+/* Why it failed: the first error in time; that of a family which this machine does not have, only
+ * if there is no other. */
+static inline int coro__dial_error(const struct coro__dialling *my, int verdict)
+{
+    for (int i = 0; i < my->count && verdict == -EAFNOSUPPORT; i++) {
+        int e = coro_task_result(&my->tasks[i]);
+        if (e < 0 && e != -EAFNOSUPPORT && e != -ECANCELED)
+            verdict = e;
+    }
+    return verdict;
+}
+
+/* Close all attempts, but the one that won: it becomes the connection. */
+static inline int coro__dial_settle(struct coro__dialling *my, int verdict)
+{
+    int winner = verdict >= 0 ? my->group.winner : -1;
+    for (int i = 0; i < my->count; i++) {
+        if (i == winner)
+            verdict = coro__fd_open(my->dial->conn, coro_fd_release(&my->fds[i]), CORO__FD_SOCKET);
+        else
+            (void)coro_close(&my->fds[i]);
+    }
+    return winner < 0 ? coro__dial_error(my, verdict) : verdict;
+}
+
+CORO__LIBRARY_CORO(coro__dialling)
+{
+    CORO_BEGIN();
+    my->dial = (coro_dial *)(void *)my;
+    if (my->dial->conn->number1)
+        CORO_FAIL(-EBUSY);
+    if (coro_address_parse(&my->to[0], my->dial->address) == 0 && my->dial->address[0] != ':') {
+        my->count = 1;
+    } else {
+        CORO_TRY(coro__dial_split(my));
+        CORO_TRY(my->count, (my->dial->resolve ? my->dial->resolve : coro_resolve)(
+                                co, my->host, my->port, my->to, CORO_DIAL_MOST));
+        if (!my->count)
+            CORO_FAIL(-ENOENT);
+        coro__dial_interleave(my->to, my->count);
+    }
+    if (my->count == 1) {
+        CORO_TRY(coro_connect_to(co, my->dial->conn, &my->to[0]));
+        CORO_LEAVE();
+    }
+    coro_group_open(co, &my->group, CORO_RACE);
+    for (my->i = 0; my->i < my->count; my->i++) {
+        coro_start(&my->group, &my->tasks[my->i], coro__dial_one, .h = &my->fds[my->i],
+                   .to = &my->to[my->i]);
+        if (my->i + 1 == my->count)
+            break;
+        CORO_AWAIT(my->rc,
+                   coro_within(co, my->dial->stagger ? my->dial->stagger : CORO_MS(250),
+                               coro_group_next(co, &my->group, &my->ended)));
+        if (my->rc < 0 && my->rc != -ETIMEDOUT)
+            break; /* somebody has won, or we are cancelled */
+    }
+    CORO_AWAIT(my->rc, coro_group_close(co, &my->group, 0));
+    if (my->rc < 0 && coro_cancelled(co))
+        my->rc = -ECANCELED; /* not all have failed */
+    CORO_TRY(coro__dial_settle(my, my->rc));
+    CORO_END(0);
+}
+
+/* --- mailboxes -----------------------------------------------------------------------------------
+ * Whoever brings the two sides together, on whatever thread, settles the other's wait: the item is
+ * copied, and the result decided, under the lock; the loop of the other is told by a post. An abort
+ * that comes later finds it decided, and waits for the post.
+ */
+struct coro__mail {
+    coro_post_node node; /* must be first */
+    coro_waitq queue;    /* the task */
+    struct coro__mail *next, *prev; /* who waits for the same, a ring */
+    coro_mailbox *box;
+    coro_loop *loop;
+    void *item;
+    int result;
+    bool putting, decided;
+};
+
+static inline void coro__mail_append(struct coro__mail **ring, struct coro__mail *m)
+{
+    if (!*ring) {
+        *ring = m->next = m->prev = m;
+        return;
+    }
+    m->next = *ring;
+    m->prev = (*ring)->prev;
+    m->prev->next = m->next->prev = m;
+}
+
+static inline void coro__mail_remove(struct coro__mail **ring, struct coro__mail *m)
+{
+    if (*ring == m)
+        *ring = m->next == m ? NULL : m->next;
+    m->next->prev = m->prev;
+    m->prev->next = m->next;
+}
+
+/* The first one's wait is over. The lock is held. */
+static inline void coro__mail_decide(struct coro__mail **ring, int result)
+{
+    struct coro__mail *m = *ring;
+    coro__mail_remove(ring, m);
+    m->result = result;
+    m->decided = true;
+    (void)coro_post(m->loop, &m->node);
+}
+
+static inline char *coro__mail_slot(coro_mailbox *box, coro_count i)
+{
+    return (char *)box + box->at + ((box->first + i) % box->capacity) * box->size;
+}
+
+/* With the lock: as try_put. */
+static inline int coro__mail_give(coro_mailbox *box, const void *item)
+{
+    if (box->closed)
+        return -EPIPE;
+    if (box->getting) {
+        memcpy(box->getting->item, item, box->size);
+        coro__mail_decide(&box->getting, 1);
+        return 0;
+    }
+    if (box->depth == box->capacity)
+        return -EAGAIN;
+    memcpy(coro__mail_slot(box, box->depth++), item, box->size);
+    return 0;
+}
+
+/* With the lock: as try_get. */
+static inline int coro__mail_take(coro_mailbox *box, void *item)
+{
+    if (!box->depth)
+        return box->closed ? 0 : -EAGAIN;
+    memcpy(item, coro__mail_slot(box, 0), box->size);
+    box->first = (box->first + 1) % box->capacity;
+    box->depth--;
+    if (box->putting) {
+        memcpy(coro__mail_slot(box, box->depth++), box->putting->item, box->size);
+        coro__mail_decide(&box->putting, 0);
+    }
+    return 1;
+}
+
+static inline void coro__mail_arrived(coro_loop *loop, coro_post_node *node)
+{
+    struct coro__mail *m = (struct coro__mail *)(void *)node;
+    pthread_mutex_lock(&m->box->lock); /* whoever posted it has let go of it */
+    pthread_mutex_unlock(&m->box->lock);
+    coro_loop_release(loop);
+    (void)coro_complete(m->queue.head, m->result);
+    coro_loop_free(loop, m, sizeof *m);
+}
+
+static inline coro_abort coro__mail_abort(coro_task *task, coro_waitq *queue)
+{
+    struct coro__mail *m = CORO__AROUND(struct coro__mail, queue, queue);
+    bool decided;
+    pthread_mutex_lock(&m->box->lock);
+    decided = m->decided;
+    if (!decided)
+        coro__mail_remove(m->putting ? &m->box->putting : &m->box->getting, m);
+    pthread_mutex_unlock(&m->box->lock);
+    if (decided)
+        return CORO_ABORT_LATER;
+    coro_loop_release(coro_loop_of(task));
+    return CORO_ABORT_DONE;
+}
+
+static inline void coro__mail_gone(coro_task *task, coro_waitq *queue)
+{
+    coro_loop_free(coro_loop_of(task), CORO__AROUND(struct coro__mail, queue, queue),
+                   sizeof(struct coro__mail));
+}
+
+/* Do it now, or wait until somebody has done it. */
+static inline coro_op coro__mail_begin(coro_task *co, coro_mailbox *box, void *item, bool putting)
+{
+    static const coro_ops ops[2] = {
+        {CORO__T("mailbox get"), coro__mail_abort, coro__mail_gone},
+        {CORO__T("mailbox put"), coro__mail_abort, coro__mail_gone}};
+    struct coro__mail *m = NULL, fresh = CORO__ZERO;
+    coro_loop *loop = coro_loop_of(co);
+    int rc = 0;
+    if (coro_cancelled(co))
+        return coro_refuse(co);
+    if (coro_is_local(co, item))
+        return coro_local();
+    if (!box->ready)
+        return coro_done(co, -EINVAL);
+    pthread_mutex_lock(&box->lock);
+    rc = putting ? coro__mail_give(box, item) : coro__mail_take(box, item);
+    if (rc == -EAGAIN && coro__reactor_of(loop, &rc)) { /* later its driver must not change */
+        m = (struct coro__mail *)coro_loop_alloc(loop, sizeof *m);
+        rc = m ? 0 : -ENOMEM;
+    }
+    if (m) {
+        fresh.node.run = coro__mail_arrived;
+        fresh.box = box;
+        fresh.loop = loop;
+        fresh.item = item;
+        fresh.putting = putting;
+        *m = fresh;
+        coro__mail_append(putting ? &box->putting : &box->getting, m);
+    }
+    pthread_mutex_unlock(&box->lock);
+    if (!m)
+        return coro_done(co, rc);
+    coro_loop_hold(loop);
+    return coro_suspend(co, &m->queue, &ops[putting], 0);
+}
+
+CORO_API int coro__mailbox_init(coro_mailbox *box, size_t at, size_t size, size_t capacity)
+{
+    coro_mailbox fresh = CORO__ZERO;
+    int rc;
+    if (box->ready)
+        return -EBUSY;
+    fresh.at = at;
+    fresh.size = size;
+    fresh.capacity = (coro_count)capacity;
+    *box = fresh;
+    rc = pthread_mutex_init(&box->lock, NULL);
+    box->ready = rc == 0;
+    return -rc;
+}
+
+CORO_API coro_op coro__mailbox_put(coro_task *co, coro_mailbox *box, const void *item)
+{
+    return coro__mail_begin(co, box, (void *)(uintptr_t)item, true);
+}
+
+CORO_API coro_op coro__mailbox_get(coro_task *co, coro_mailbox *box, void *item)
+{
+    return coro__mail_begin(co, box, item, false);
+}
+
+CORO_API int coro__mailbox_try_put(coro_mailbox *box, const void *item)
+{
+    int rc;
+    pthread_mutex_lock(&box->lock);
+    rc = coro__mail_give(box, item);
+    pthread_mutex_unlock(&box->lock);
+    return rc;
+}
+
+CORO_API int coro__mailbox_try_get(coro_mailbox *box, void *item)
+{
+    int rc;
+    pthread_mutex_lock(&box->lock);
+    rc = coro__mail_take(box, item);
+    pthread_mutex_unlock(&box->lock);
+    return rc;
+}
+
+CORO_API void coro__mailbox_close(coro_mailbox *box)
+{
+    pthread_mutex_lock(&box->lock);
+    box->closed = true;
+    while (box->putting)
+        coro__mail_decide(&box->putting, -EPIPE);
+    while (box->getting)
+        coro__mail_decide(&box->getting, 0);
+    pthread_mutex_unlock(&box->lock);
+}
+
+CORO_API coro_count coro__mailbox_depth(coro_mailbox *box)
+{
+    coro_count depth;
+    pthread_mutex_lock(&box->lock);
+    depth = box->depth;
+    pthread_mutex_unlock(&box->lock);
+    return depth;
+}
+
+CORO_API int coro__mailbox_fini(coro_mailbox *box)
+{
+    bool used;
+    if (!box->ready)
+        return 0;
+    pthread_mutex_lock(&box->lock);
+    used = box->putting || box->getting;
+    pthread_mutex_unlock(&box->lock);
+    if (used)
+        return -EBUSY;
+    box->ready = false;
+    return -pthread_mutex_destroy(&box->lock);
+}
+
+/* --- a loop on each thread -------------------------------------------------------------------- */
+
+struct coro__lane {
+    coro_post_node node;       /* cancels it */
+    struct coro__lanes *lanes; /* all of them */
+    coro_loop *loop;           /* running; null: not, or no longer */
+    coro_task *task;
+    coro_note note;            /* of the task's end */
+    pthread_t id;
+};
+
+struct coro__lanes {
+    pthread_mutex_t lock;
+    int n, error; /* error: the first */
+    const coro_info *info;
+    const void *frame;
+    size_t size;
+    struct coro__lane *lane;
+};
+
+static inline void coro__lane_cancel(coro_loop *loop, coro_post_node *node)
+{
+    (void)coro_group_cancel(&loop->root);
+}
+
+/* The main task is over: so are those beside it. */
+static inline void coro__lane_ended(coro_note *note, coro_task *task)
+{
+    (void)coro_group_cancel(&coro_loop_of(task)->root);
+}
+
+/* The first failure cancels the others. */
+static inline void coro__lanes_failed(struct coro__lanes *all, int error)
+{
+    pthread_mutex_lock(&all->lock);
+    if (!all->error) {
+        all->error = error;
+        for (int i = 0; i < all->n; i++)
+            if (all->lane[i].loop)
+                (void)coro_post(all->lane[i].loop, &all->lane[i].node);
+    }
+    pthread_mutex_unlock(&all->lock);
+}
+
+/* Run the task on this thread: its result. */
+static inline int coro__lane_run(struct coro__lane *lane)
+{
+    struct coro__lanes *all = lane->lanes;
+    coro_loop loop;
+    bool late;
+    int rc = coro_loop_init(&loop, NULL);
+    if (rc < 0)
+        return rc;
+    memcpy((char *)lane->task + all->info->offset, all->frame, all->size);
+    if (coro__reactor_of(&loop, &rc)) /* later its driver must not change */
+        rc = coro__start(&loop.root, lane->task, all->info);
+    if (rc == 0) {
+        lane->note.ended = coro__lane_ended;
+        coro_note_add(lane->task, &lane->note);
+        pthread_mutex_lock(&all->lock);
+        lane->loop = &loop;
+        late = all->error != 0;
+        pthread_mutex_unlock(&all->lock);
+        if (late)
+            (void)coro_group_cancel(&loop.root);
+        rc = coro_loop_run(&loop);
+        pthread_mutex_lock(&all->lock);
+        lane->loop = NULL; /* from here on nobody posts to it */
+        pthread_mutex_unlock(&all->lock);
+        if (rc == 0)
+            rc = coro_task_result(lane->task);
+    }
+    (void)coro_loop_fini(&loop);
+    return rc;
+}
+
+static void *coro__lane_main(void *arg)
+{
+    struct coro__lane *lane = (struct coro__lane *)arg;
+    int rc = coro__lane_run(lane);
+    if (rc < 0)
+        coro__lanes_failed(lane->lanes, rc);
+    return NULL;
+}
+
+/* The first lane is the calling thread's. */
+CORO_API int coro__run_threads(int n, const coro_info *info, const void *frame, size_t size)
+{
+    struct coro__lanes all = CORO__ZERO;
+    int started = 1, rc = 0;
+    if (n <= 0)
+        n = (int)sysconf(_SC_NPROCESSORS_ONLN);
+    n = n > 0 ? n : 1;
+    all.lane = (struct coro__lane *)calloc((size_t)n, sizeof *all.lane);
+    if (!all.lane)
+        return -ENOMEM;
+    all.n = n;
+    all.info = info;
+    all.frame = frame;
+    all.size = size;
+    pthread_mutex_init(&all.lock, NULL);
+    for (int i = 0; i < n; i++) {
+        all.lane[i].lanes = &all;
+        all.lane[i].node.run = coro__lane_cancel;
+        all.lane[i].task = (coro_task *)calloc(1, info->size);
+        if (!all.lane[i].task)
+            rc = -ENOMEM;
+    }
+    while (rc == 0 && started < n) {
+        struct coro__lane *lane = &all.lane[started];
+        rc = coro__thread_start(&lane->id, 0, coro__lane_main, lane);
+        started += rc == 0;
+    }
+    if (rc < 0)
+        coro__lanes_failed(&all, rc);
+    else
+        (void)coro__lane_main(&all.lane[0]);
+    while (--started > 0)
+        (void)pthread_join(all.lane[started].id, NULL);
+    for (int i = 0; i < n; i++)
+        free(all.lane[i].task);
+    pthread_mutex_destroy(&all.lock);
+    free(all.lane);
+    return all.error;
+}
+
+CORO_API int coro_listen_shared(coro_fd *h, const char *address, int backlog)
+{
+    coro_address a;
+    int number, on = 1, rc = coro_address_parse(&a, address);
+    if (h->number1)
+        return -EBUSY;
+    if (rc < 0)
+        return rc;
+    number = coro__socket(&a, SOCK_STREAM);
+    if (number < 0)
+        return number;
+    (void)setsockopt(number, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+#if defined SO_REUSEPORT
+    if (setsockopt(number, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) < 0)
+        rc = -errno;
+#else
+    rc = -ENOSYS;
+#endif /* defined SO_REUSEPORT */
+    if (rc == 0 && (bind(number, &a.any, a.length) < 0 ||
+                    listen(number, backlog > 0 ? backlog : SOMAXCONN) < 0))
+        rc = -errno;
+    if (rc < 0) {
+        close(number);
+        return rc;
+    }
+    return coro__fd_open(h, number, CORO__FD_SOCKET);
+}
+
+/* --- files ------------------------------------------------------------------------------------ */
+
+enum { CORO__FILE_OPEN, CORO__FILE_READ, CORO__FILE_WRITE, CORO__FILE_STAT, CORO__FILE_SYNC };
+
+struct coro__file_job {
+    coro_file *file;
+    int doing; /* CORO__FILE_... */
+    int number, flags;
+    mode_t mode;
+    const char *path;
+    char *data;
+    struct stat *st;
+    size_t n;
+    off_t offset;
+};
+
+/* All n bytes, or up to the end: how many. */
+static inline intptr_t coro__file_move(struct coro__file_job *f)
+{
+    size_t moved = 0;
+    while (moved < f->n) {
+        off_t at = f->offset + (off_t)moved;
+        char *data = f->data + moved;
+        ssize_t n = f->doing == CORO__FILE_READ ? pread(f->number, data, f->n - moved, at)
+                                                : pwrite(f->number, data, f->n - moved, at);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return moved && f->doing == CORO__FILE_READ ? (intptr_t)moved : -errno;
+        if (n == 0)
+            break;
+        moved += (size_t)n;
+    }
+    return (intptr_t)moved;
+}
+
+static inline intptr_t coro__file_work(coro_job *job, void *arg)
+{
+    struct coro__file_job *f = (struct coro__file_job *)arg;
+    int rc = 0;
+    switch (f->doing) {
+    case CORO__FILE_OPEN:
+        do
+            rc = open(f->path, f->flags | O_CLOEXEC, f->mode);
+        while (rc < 0 && errno == EINTR);
+        break;
+    case CORO__FILE_STAT:
+        rc = fstat(f->number, f->st);
+        break;
+    case CORO__FILE_SYNC:
+        rc = fsync(f->number);
+        break;
+    default:
+        return coro__file_move(f);
+    }
+    return rc < 0 ? -errno : rc;
+}
+
+static inline void coro__file_deliver(coro_job *job)
+{
+    struct coro__file_job *f = (struct coro__file_job *)job->arg;
+    f->file->busy--;
+    if (f->doing == CORO__FILE_OPEN && job->result >= 0) {
+        f->file->number1 = (int)job->result + 1;
+        job->result = 0;
+    }
+}
+
+static inline coro_op coro__file_begin(coro_task *co, const struct coro__file_job *what)
+{
+    coro_job *job;
+    int rc = 0;
+    if (coro_cancelled(co))
+        return coro_refuse(co);
+    if (coro_is_local(co, what->file) || coro_is_local(co, what->path) ||
+        coro_is_local(co, what->data) || coro_is_local(co, what->st))
+        return coro_local();
+    if (what->doing == CORO__FILE_OPEN ? what->file->number1 || what->file->busy : false)
+        return coro_done(co, -EBUSY);
+    if (what->doing != CORO__FILE_OPEN && !what->file->number1)
+        return coro_done(co, -EBADF);
+    job = coro__job_new(co, NULL, 0, sizeof *what, &rc);
+    if (!job)
+        return coro_done(co, rc);
+    job->fn = coro__file_work;
+    job->deliver = coro__file_deliver;
+    memcpy(job->arg, what, sizeof *what);
+    ((struct coro__file_job *)job->arg)->number = what->file->number1 - 1;
+    what->file->busy++;
+    return coro__job_start(co, job);
+}
+
+CORO_API coro_op coro_file_open(coro_task *co, coro_file *f, const char *path, int flags,
+                                unsigned mode)
+{
+    struct coro__file_job job = CORO__ZERO;
+    job.doing = CORO__FILE_OPEN;
+    job.file = f;
+    job.path = path;
+    job.flags = flags;
+    job.mode = (mode_t)mode;
+    return coro__file_begin(co, &job);
+}
+
+CORO_API coro_op coro_file_read(coro_task *co, coro_file *f, void *buffer, size_t n, int64_t offset)
+{
+    struct coro__file_job job = CORO__ZERO;
+    job.doing = CORO__FILE_READ;
+    job.file = f;
+    job.data = (char *)buffer;
+    job.n = n;
+    job.offset = (off_t)offset;
+    return coro__file_begin(co, &job);
+}
+
+CORO_API coro_op coro_file_write(coro_task *co, coro_file *f, const void *data, size_t n,
+                                 int64_t offset)
+{
+    struct coro__file_job job = CORO__ZERO;
+    job.doing = CORO__FILE_WRITE;
+    job.file = f;
+    job.data = (char *)(uintptr_t)data;
+    job.n = n;
+    job.offset = (off_t)offset;
+    return coro__file_begin(co, &job);
+}
+
+CORO_API coro_op coro_file_stat(coro_task *co, coro_file *f, struct stat *st)
+{
+    struct coro__file_job job = CORO__ZERO;
+    job.doing = CORO__FILE_STAT;
+    job.file = f;
+    job.st = st;
+    return coro__file_begin(co, &job);
+}
+
+CORO_API coro_op coro_file_sync(coro_task *co, coro_file *f)
+{
+    struct coro__file_job job = CORO__ZERO;
+    job.doing = CORO__FILE_SYNC;
+    job.file = f;
+    return coro__file_begin(co, &job);
+}
+
+CORO_API int coro_file_close(coro_file *f)
+{
+    int number = f->number1 - 1;
+    if (f->busy)
+        return -EBUSY;
+    f->number1 = 0;
+    return number >= 0 && close(number) < 0 && errno != EINTR ? -errno : 0;
+}
 
 /* @impl process */
 
