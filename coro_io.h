@@ -727,8 +727,8 @@ static inline int coro__epoll(coro_reactor *r, struct epoll_event *events, int n
     coro_time ms = d / CORO_MS(1) + (d % CORO_MS(1) != 0);
 #if defined SYS_epoll_pwait2
     if (!r->ms_only && d > 0 && d != CORO_FOREVER) {
-        struct timespec t = {(time_t)(d / CORO_S(1)), (long)(d % CORO_S(1))};
-        int got = (int)syscall(SYS_epoll_pwait2, r->poller, events, n, &t, NULL, (size_t)0);
+        int64_t t[2] = {d / CORO_S(1), d % CORO_S(1)}; /* 64 bits each on 32-bit machines, too */
+        int got = (int)syscall(SYS_epoll_pwait2, r->poller, events, n, t, NULL, (size_t)0);
         if (got >= 0 || errno != ENOSYS)
             return got;
         r->ms_only = true;
