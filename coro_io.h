@@ -722,6 +722,13 @@ static inline void coro__poller_drop(coro_reactor *r, coro_fd *h)
     (void)epoll_ctl(r->poller, EPOLL_CTL_DEL, coro_fd_number(h), &e);
 }
 
+/* A memory sanitizer does not see what a raw system call writes. */
+#if defined __has_feature
+#if __has_feature(memory_sanitizer)
+#undef SYS_epoll_pwait2
+#endif /* __has_feature(memory_sanitizer) */
+#endif /* defined __has_feature */
+
 static inline int coro__epoll(coro_reactor *r, struct epoll_event *events, int n, coro_time d)
 {
     coro_time ms = d / CORO_MS(1) + (d % CORO_MS(1) != 0);
