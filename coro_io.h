@@ -445,6 +445,9 @@ CORO_API int coro__main(const coro_options *options, coro_task *task, const coro
 
 /* ================================================================================================
  * >>process
+ *
+ * If you fork yourself: the child must leave the loops and handles of the parent alone, which share
+ * descriptors with it. It may run a loop of its own, and ends with exec or _exit.
  */
 
 /* What a child has as stdin, stdout or stderr: one of these, or a descriptor > 0 of ours. */
@@ -2813,6 +2816,8 @@ CORO__COROUTINE(coro_process_task)
 {
     CORO_BEGIN();
     coro_group_open(co, &my->group, CORO_COLLECT);
+    if (coro_cancelled(co))
+        CORO_FAIL(-ECANCELED); /* nothing is begun */
     CORO_TRY(coro__process_begin(my));
     CORO_TRY(my->status, coro_process_wait(co, &my->p));
 CORO_FINALLY:

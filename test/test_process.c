@@ -582,12 +582,46 @@ CORO(limited)
                                         .command = my->c)); /* born cancelled */
     CHECK_EQ(my->rc, -ETIMEDOUT);
     check_no_children();
+    my->c.dir = "/no/such/folder"; /* it is not even tried */
+    CORO_AWAIT(my->rc, coro_call_within(co, &my->limit, 0, &my->run, coro_process_task,
+                                        .command = my->c));
+    CHECK_EQ(my->rc, -ETIMEDOUT);
     CORO_END(0);
 }
 
 TEST(process_run_under_a_deadline_leaves_no_process_and_no_pipe) /* I69 I70 */
 {
     CHECK_EQ(coro_run(limited), 0);
+}
+
+struct any_moment {
+    CORO_FRAME;
+    coro_command c;
+    coro_scope limit;
+    struct coro_process_task run;
+    int rc, i;
+};
+
+CORO(any_moment)
+{
+    CORO_BEGIN();
+    for (my->i = 0; my->i < 25; my->i++) {
+        my->c = shell("cat >&2; exit 5");
+        my->c.input = sent;
+        my->c.input_size = sizeof sent;
+        my->c.err = &out;
+        my->c.grace = CORO_MS(50);
+        CORO_AWAIT(my->rc, coro_call_within(co, &my->limit, CORO_US(100) * my->i, &my->run,
+                                            coro_process_task, .command = my->c));
+        CHECK(my->rc == -ETIMEDOUT || my->rc == 5);
+        check_no_children();
+    }
+    CORO_END(0);
+}
+
+TEST(process_run_cancelled_at_any_moment_leaves_nothing) /* I69 I70 */
+{
+    CHECK_EQ(coro_run(any_moment), 0);
 }
 
 static int count_open(void)
@@ -618,6 +652,61 @@ TEST(process_run_short_of_descriptors_leaves_nothing) /* I66 I70 Z19 */
         check_no_children();
     }
     CHECK_STR(text, "x\n");
+}
+
+/* ---- terminals and shared descriptors -------------------------------------------------------- */
+
+struct terminal {
+    CORO_FRAME;
+    coro_fd master;
+    coro_command c;
+    coro_process p;
+    char name[64], x[64];
+    size_t n;
+    int slave, rc;
+};
+
+CORO(terminal)
+{
+    CORO_BEGIN();
+    CORO_TRY(coro_fd_adopt(&my->master, posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC)));
+    CHECK_EQ(grantpt(coro_fd_number(&my->master)), 0);
+    CHECK_EQ(unlockpt(coro_fd_number(&my->master)), 0);
+    CHECK_EQ(ptsname_r(coro_fd_number(&my->master), my->name, sizeof my->name), 0);
+    my->slave = open(my->name, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    my->c = shell("test -t 1 && echo on a terminal");
+    my->c.stdin_ = my->c.stdout_ = my->c.stderr_ = my->slave;
+    CORO_TRY(coro_process_spawn(&my->p, &my->c));
+    close(my->slave);
+    CORO_TRY(my->rc, coro_process_wait(co, &my->p));
+    CHECK_EQ(my->rc, 0);
+    do
+        CORO_TRY(my->rc, coro_read(co, &my->master, my->x + my->n, sizeof my->x - 1 - my->n));
+    while (my->n += (size_t)my->rc, my->rc > 0);
+    CHECK_STR(my->x, "on a terminal\r\n");
+CORO_FINALLY:
+    coro_process_fini(&my->p);
+    coro_close(&my->master);
+    CORO_END(0);
+}
+
+TEST(process_on_a_terminal_is_read_to_the_end) /* I71 */
+{
+    CHECK_EQ(coro_run(terminal), 0);
+}
+
+TEST(descriptors_shared_with_others_are_blocking_again_after_close) /* I72 */
+{
+    int ends[2], copy;
+    coro_fd h = CORO__ZERO;
+    CHECK_EQ(pipe2(ends, O_CLOEXEC), 0);
+    copy = fcntl(ends[0], F_DUPFD_CLOEXEC, 3);
+    CHECK_EQ(coro_fd_adopt(&h, copy), 0);
+    CHECK(fcntl(ends[0], F_GETFL) & O_NONBLOCK);
+    CHECK_EQ(coro_close(&h), 0);
+    CHECK(!(fcntl(ends[0], F_GETFL) & O_NONBLOCK));
+    close(ends[0]);
+    close(ends[1]);
 }
 
 static void run_moved(void *arg)
