@@ -447,7 +447,8 @@ CORO_API int coro__main(const coro_options *options, coro_task *task, const coro
  * >>process
  *
  * If you fork yourself: the child must leave the loops and handles of the parent alone, which share
- * descriptors with it. It may run a loop of its own, and ends with exec or _exit.
+ * descriptors with it. It may run a loop of its own, and ends with exec or _exit. Signals that were
+ * watched are blocked in it on Linux.
  */
 
 /* What a child has as stdin, stdout or stderr: one of these, or a descriptor > 0 of ours. */
@@ -2660,15 +2661,11 @@ static inline int coro__process_watch(coro_task *co, coro_process *p)
     int ends[2], number = -1, rc;
     if (p->watched.h.number1 && !p->watched.h.reactor)
         return coro__fd_register(co, &p->watched.h); /* the loop it was watched by has ended */
-    if (p->watched.h.number1 && p->watched.h.prev->next != &p->watched.h) {
-        coro_report(co, " waits for a coro_process that was moved after its first wait");
-        abort();
-    }
     if (p->watched.h.number1)
         return p->watched.h.reactor->loop == coro_loop_of(co) ? 0 : -EINVAL;
 #if CORO_IO_PIDFD
     number = (int)syscall(SYS_pidfd_open, p->pid, 0u);
-    if (number < 0 && errno != ENOSYS)
+    if (number < 0 && errno != ENOSYS && errno != EPERM) /* too old, or forbidden: a thread */
         return -errno;
 #endif /* CORO_IO_PIDFD */
     ends[1] = -1;
@@ -2709,11 +2706,17 @@ CORO_API coro_op coro_process_wait(coro_task *co, coro_process *p)
         return coro_local();
     if (p->state == CORO__PROCESS_NONE)
         return coro_done(co, -EINVAL);
+    if (p->watched.h.reactor && p->watched.h.prev->next != &p->watched.h) {
+        coro_report(co, " waits for a coro_process that was moved after its first wait");
+        abort();
+    }
     if (p->state == CORO__PROCESS_RUNS)
         coro__process_reap(p, WNOHANG);
     if (p->state == CORO__PROCESS_ENDED)
         return coro_done(co, p->status);
     rc = coro__process_watch(co, p);
+    if (rc == -ESRCH) /* it has ended this moment, and SIGCHLD is ignored */
+        coro__process_ended(p, rc = -ECHILD);
     if (rc < 0)
         return coro_done(co, rc);
     coro_loop_hold(coro_loop_of(co));

@@ -188,6 +188,14 @@ TEST(process_whose_status_was_taken_by_somebody_else_ends_the_wait) /* I61 I63 *
     check_no_children();
 }
 
+TEST(process_ends_the_wait_although_sigchld_is_ignored) /* I61 */
+{
+    signal(SIGCHLD, SIG_IGN);
+    for (int i = 0; i < 5; i++)
+        CHECK_EQ(coro_run(once, .text = "exit 3"), -ECHILD);
+    spawn_fails("no-such-program-anywhere", NULL, -ENOENT);
+}
+
 struct early {
     CORO_FRAME;
     coro_command c;
@@ -279,7 +287,7 @@ CORO(moves)
     CORO_AWAIT(my->rc, coro_within(co, 0, coro_process_wait(co, &my->p)));
     my->q = my->p;
     coro_process_kill(&my->q, SIGKILL);
-    CORO_AWAIT(my->rc, coro_within(co, CORO_FOREVER, coro_process_wait(co, &my->q)));
+    CORO_AWAIT(my->rc, coro_process_wait(co, &my->q));
     CORO_END(0);
 }
 

@@ -399,8 +399,7 @@ TEST(coro_main_does_not_swallow_a_signal_that_comes_too_late) /* Z10 */
 
 struct plain {
     CORO_FRAME;
-    int rc;
-    int signal;
+    int rc, signal;
     bool await;
 };
 
@@ -416,6 +415,8 @@ CORO(plain)
 
 TEST(coro_main_reports_what_its_task_ended_with) /* Z10 */
 {
+    static const coro_options fast = {.clock = CORO_VIRTUAL};
+    CHECK_EQ(coro_main_with(&fast, plain, .rc = 6, .await = true), 6);
     CHECK_EQ(coro_main(plain, .rc = 5), 5);
     CHECK_EQ(coro_main(plain, .rc = -EPIPE), -EPIPE);
     CHECK_EQ(coro_main(plain, .rc = -ECANCELED), -ECANCELED);
