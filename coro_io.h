@@ -623,7 +623,7 @@ enum {
     CORO__FD_RESTORE = 32, /* was blocking, and is again when it is given back */
     CORO__FD_AGAIN = 64,   /* to be looked at in the next turn, without being asked to */
     CORO__FD_FOREIGN = 128, /* of coro_wait_fd */
-    CORO__FD_WATCHED = 256  /* of a coro__watched: somebody is called */
+    CORO__FD_WATCHED = 1024 /* of a coro__watched: somebody is called */
 };
 
 enum {
@@ -738,7 +738,8 @@ static inline int coro__epoll(coro_reactor *r, struct epoll_event *events, int n
     coro_time ms = d / CORO_MS(1) + (d % CORO_MS(1) != 0);
 #if defined SYS_epoll_pwait2
     if (!r->ms_only && d > 0 && d != CORO_FOREVER) {
-        int64_t t[2] = {d / CORO_S(1), d % CORO_S(1)}; /* 64 bits each on 32-bit machines, too */
+        int64_t t[2] = {d / CORO_S(1), /* 64 bits each, on 32-bit machines, too */
+                        (int64_t)(d % CORO_S(1)) * (1000000000 / CORO_TICKS_PER_S)};
         int got = (int)syscall(SYS_epoll_pwait2, r->poller, events, n, t, NULL, (size_t)0);
         if (got >= 0 || errno != ENOSYS)
             return got;
