@@ -41,7 +41,8 @@
  *     >>stream     buffered reading and writing: lines, separators, exact sizes, printf
  *     >>serve      servers: accepting, limits, draining
  *     >>thread     blocking functions, names, dialling, mailboxes, a loop per core, files
- *     @contents process
+ *     >>signals    signals as something to wait for; coro_main
+ *     >>process    other programs: spawning, waiting, killing
  *     >>impl       the implementation; nothing below is needed to use this
  *
  * >>guide
@@ -96,7 +97,13 @@
  *   coro_listen_shared         no        no      yes       t
  *   coro_file_open coro_file_read coro_file_write coro_file_stat coro_file_sync  yes yes yes c
  *   coro_file_close            no        no      yes       t
- *   @names process
+ *   coro_signals_open coro_signals_close             no  no  yes  t
+ *   coro_signals_wait          yes       yes     yes       c
+ *   coro_process_spawn coro_process_kill             no  no  yes  t
+ *   coro_process_wait          yes       yes     yes       c
+ *   coro_process_run coro_process_task     as coro_call       c
+ *   coro_process_fini          no        no      no        t
+ *   coro_main coro_main_with   blocks    -       yes       outside a loop
  */
 #if !defined CORO_IO_H
 #define CORO_IO_H
@@ -146,8 +153,31 @@
 #include <sys/un.h>
 #include <unistd.h>
 #include <netdb.h>
+#include <sched.h>
+#include <stdarg.h>
 #include <stdlib.h>
-/* @include process */
+#include <sys/wait.h>
+#if defined __linux__
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#endif /* defined __linux__ */
+
+/* How signals and the ends of processes are heard. 0: the portable way: a handler that writes into
+ * a pipe; a thread that waits. Processes change to it by themselves where the kernel is too old. */
+#ifndef CORO_IO_SIGNALFD
+#if defined __linux__
+#define CORO_IO_SIGNALFD 1
+#else
+#define CORO_IO_SIGNALFD 0
+#endif /* defined __linux__ */
+#endif /* !CORO_IO_SIGNALFD */
+#ifndef CORO_IO_PIDFD
+#if defined __linux__ && defined SYS_pidfd_open
+#define CORO_IO_PIDFD 1
+#else
+#define CORO_IO_PIDFD 0
+#endif /* defined __linux__ && defined SYS_pidfd_open */
+#endif /* !CORO_IO_PIDFD */
 #if CORO_IO_BACKEND == CORO_IO_EPOLL
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -858,7 +888,239 @@ CORO_API CORO__MUST_USE coro_op coro_file_sync(coro_task *co, coro_file *f);
 /* coro_file_close -- at once; closed already: 0. -EBUSY: somebody reads or writes. */
 CORO_API int coro_file_close(coro_file *f);
 
-/* @api process */
+/* ================================================================================================
+ * >>signals
+ */
+
+/* A descriptor that is not for reading data: `ready` is called when it can be read. */
+typedef struct coro__watched {
+    coro_fd h; /* must be first */
+    void (*ready)(struct coro__watched *w);
+} coro__watched;
+
+/* Watches some signals. Zeroed: closed. It must not be moved while it is open. */
+typedef struct coro_signals {
+    coro_waitq queue;            /* at most one task */
+    struct coro__signal_hub *hub; /* the loop's; null: closed */
+    struct coro_signals *next;   /* the loop's other watchers */
+    uint64_t watched, come;      /* bit n - 1: signal n */
+    int last;                    /* that was taken: the search goes on behind it */
+} coro_signals;
+
+/* coro_signals_open -- watch signals, instead of what they did so far: 0.
+ *
+ *   CORO_TRY(coro_signals_open(co, &my->sig, SIGHUP, SIGUSR1));
+ *   for (;;) {
+ *       CORO_TRY(my->n, coro_signals_wait(co, &my->sig));
+ *       ...
+ *   CORO_FINALLY:
+ *       coro_signals_close(&my->sig);
+ *
+ * Each watcher of a signal hears it; one that comes several times before it is taken is heard once.
+ *
+ * On Linux (signalfd) the signal is blocked in this thread as long as it is watched, and must be in
+ * all others, else the kernel may give it to one of them, where it does what it did before: open
+ * the watcher before you start threads, which inherit the mask. Elsewhere a handler writes into a
+ * pipe; which pipe is the library's only static variable beside coro_main's. In several loops
+ * one signal can be watched in one of them: on Linux it goes to any of them, elsewhere -EBUSY.
+ *
+ * Errors:     -EINVAL: no signal; none that can be watched (SIGKILL, SIGSTOP; SIGSEGV, SIGBUS,
+ *             SIGFPE, SIGILL, which cannot be waited for). -EBUSY: the watcher is open. -ENOMEM,
+ *             -EMFILE. Then nothing is watched.
+ * Context:    in a coroutine
+ */
+#define coro_signals_open(co, s, ...) coro__signals_open((co), (s), __VA_ARGS__, 0)
+
+/* coro_signals_wait -- the number of one that has come.
+ *
+ * Waits:      until one comes that this watcher has not taken yet.
+ * Errors:     -ECANCELED, -ETIMEDOUT: none was taken. -EBUSY: another task waits. -EBADF: closed,
+ *             before or meanwhile.
+ */
+CORO_API CORO__MUST_USE coro_op coro_signals_wait(coro_task *co, coro_signals *s);
+
+/* coro_signals_close -- stop watching; who waits has -EBADF. A signal's last watcher puts back what
+ * was before; if the signal has come and nobody took it, it is raised anew. Closed already: 0. */
+CORO_API int coro_signals_close(coro_signals *s);
+
+/* coro_main -- coro_run for a program's main task: int main(void) { return coro_main(app) < 0; }
+ *
+ * The first SIGINT or SIGTERM cancels the task, so that it can clean up; the second one ends the
+ * process at once, as it would without us. A signal that is ignored, or has a handler of yours, or
+ * is blocked stays what it is. A coro_signals of yours takes a signal over as long as it is open. A
+ * task that waits for nothing but the end has to wait for the signal: for us nothing else than a
+ * deadlock is a task that sleeps for ever. The handler needs a static variable.
+ *
+ * Returns:    as coro_run.
+ * Errors:     -EINTR: the task ended with -ECANCELED, because of the signal. One that came too late
+ *             to be told to the task does what it would without us.
+ */
+#define coro_main(...) CORO__MAIN(NULL, __VA_ARGS__, )
+
+/* coro_main_with -- with options, as coro_run_with. */
+#define coro_main_with(options, ...) CORO__MAIN(options, __VA_ARGS__, )
+
+#define CORO__MAIN(options_, fn, ...)                                                             \
+    __extension__({                                                                               \
+        CORO_TASK(fn) coro__main_task;                                                            \
+        coro__main_task.frame = CORO__NEW(fn, NULL, __VA_ARGS__);                                 \
+        coro__main((options_), &coro__main_task.task, &CORO__CAT(fn, _coro));                     \
+    })
+
+CORO_API int coro__signals_open(coro_task *co, coro_signals *s, ...);
+CORO_API int coro__main(const coro_options *options, coro_task *task, const coro_info *info);
+
+/* ================================================================================================
+ * >>process
+ *
+ * If you fork yourself: the child must leave the loops and handles of the parent alone, which share
+ * descriptors with it. It may run a loop of its own, and ends with exec or _exit. Signals that were
+ * watched are blocked in it on Linux.
+ */
+
+/* What a child has as stdin, stdout or stderr: one of these, or a descriptor > 0 of ours. */
+enum {
+    CORO_INHERIT = 0, /* ours */
+    CORO_PIPE = -1,   /* a pipe: the other end is in the coro_process */
+    CORO_NULL = -2,   /* /dev/null */
+    CORO_STDOUT = -3  /* stderr_: where its stdout goes */
+};
+
+/* What coro_process_run collects. */
+typedef struct coro_output {
+    char *data;    /* yours */
+    size_t size;   /* room in it */
+    size_t length; /* how much has come */
+    size_t lost;   /* what there was no room for */
+} coro_output;
+
+/* A program to be run. Zero means default. */
+typedef struct coro_command {
+    const char *const *argv;      /* null at its end; [0] without a slash is looked for in PATH */
+    const char *const *env;       /* null at its end, "NAME=value"; default: ours */
+    const char *dir;              /* where it runs; default: where we do */
+    int stdin_, stdout_, stderr_; /* CORO_PIPE ... */
+    bool group;                   /* a process group of its own, which coro_process_kill reaches */
+    /* for coro_process_run: */
+    const char *input; /* goes to its stdin, which is then a pipe */
+    size_t input_size;
+    coro_output *out, *err; /* what it writes goes here, through pipes */
+    coro_time grace;        /* when cancelled, from SIGTERM to SIGKILL; default: 2 s */
+} coro_command;
+
+/* A child process. Zeroed: none. It may be moved until its first wait. */
+typedef struct coro_process {
+    pid_t pid;             /* of the present one, or the last */
+    coro_fd in, out, err;  /* our ends of CORO_PIPE: write to .in, read .out and .err; close them */
+    coro_waitq waiters;    /* in coro_process_wait */
+    coro__watched watched; /* readable when it has ended: a pidfd, or a thread's pipe */
+    pthread_t thread;      /* that waits where there is no pidfd */
+    int thread_end;        /* its end of the pipe, + 1; 0: there is none */
+    int status;            /* once it has ended */
+    uint8_t state;         /* CORO__PROCESS_... */
+    bool group;            /* it leads one */
+    bool sweep;            /* its group goes when it goes */
+} coro_process;
+
+/* coro_process_spawn -- start a program: 0, and it runs.
+ *
+ *   static const char *const argv[] = {"sort", "-u", NULL};
+ *   CORO_TRY(coro_process_spawn(&my->p, &(coro_command){.argv = argv, .stdin_ = CORO_PIPE}));
+ *
+ * It has default signal handling, an empty signal mask, and no descriptors but 0, 1 and 2.
+ *
+ * Errors:     -ENOENT, -EACCES, -ENOEXEC, ...: why it cannot be run, or not in that directory.
+ *             -EBUSY: p is in use, coro_process_fini it. -EINVAL: no argv. -EMFILE, -EAGAIN ...
+ *             Then there is no process, and no descriptor.
+ */
+CORO_API int coro_process_spawn(coro_process *p, const coro_command *command);
+
+/* coro_process_wait -- wait for its end: its exit code, 0..255; or 256 + the signal that killed it.
+ *
+ * Any number of tasks may wait, as often as they like. Only this child is reaped, no other. It may
+ * have ended while its output is still to be read, or a grandchild of its holds the pipes.
+ *
+ * Errors:     -ECANCELED, -ETIMEDOUT: it goes on. -ECHILD: another part of the program has reaped
+ *             it, or SIGCHLD is ignored: how it ended is not known. -EINVAL: none was spawned, or
+ *             it is another loop's. -ENOMEM, -EMFILE: it cannot be watched.
+ */
+CORO_API CORO__MUST_USE coro_op coro_process_wait(coro_task *co, coro_process *p);
+
+/* coro_process_kill -- send it a signal; if it has a group of its own, send it to the group. -ESRCH:
+ * it has been reaped. -EINVAL: no signal. -EPERM. */
+CORO_API int coro_process_kill(coro_process *p, int signal);
+
+/* coro_process_fini -- end with it: close the pipes; if it has not ended, kill it (and its group,
+ * if it has its own) with SIGKILL, and reap it. Tasks that wait for it are told. None there: nothing
+ * is done. */
+CORO_API void coro_process_fini(coro_process *p);
+
+/* coro_process_run -- run a program to its end; a coroutine's call: as coro_process_wait.
+ *
+ *   struct coro_process_task run;  char text[100];  coro_output out;  ...
+ *   my->out = (coro_output){.data = my->text, .size = sizeof my->text};
+ *   CORO_TRY(my->status, coro_process_run(co, &my->run, &(coro_command){.argv = argv,
+ *                                                                       .out = &my->out}));
+ *
+ * It has a process group of its own. When this call is cancelled the group has SIGTERM, after the
+ * grace SIGKILL; the child is reaped before the call ends, and what is left of the group is killed
+ * then. No process and no descriptor stays on any way out. To run it as a task of its own:
+ * coro_spawn(&my->g, coro_process_task, .command = {.argv = argv});
+ *
+ * Errors:     as coro_process_spawn and coro_process_wait; -ECANCELED, -ETIMEDOUT: it was ended.
+ */
+#define coro_process_run(co, frame, ...)                                                          \
+    coro_call(co, frame, coro_process_task, .command = *(__VA_ARGS__))
+
+/* A coroutine of the library's own: as CORO_DECLARE and CORO_DEFINE, or all in this file. */
+#if defined CORO_SHARED && defined __cplusplus
+#define CORO__COROUTINE_DECLARE(name) extern "C" { CORO_DECLARE(name); } CORO__SEMICOLON
+#define CORO__COROUTINE(name) CORO_DEFINE(name)
+#elif defined CORO_SHARED
+#define CORO__COROUTINE_DECLARE(name) CORO_DECLARE(name)
+#define CORO__COROUTINE(name) CORO_DEFINE(name)
+#else
+#define CORO__COROUTINE_DECLARE(name)                                                             \
+    CORO__TYPES(name)                                                                             \
+    CORO__STRICT CORO__UNUSED static coro_ret name(coro_task *co, struct name *my);               \
+    CORO__STRICT_END CORO__SEMICOLON
+#define CORO__COROUTINE(name)                                                                     \
+    CORO__RUN_FUNCTION(name)                                                                      \
+    CORO__UNUSED static const coro_info CORO__CAT(name, _coro) = CORO__INFO(name);                \
+    CORO__STRICT CORO__COMPILE static coro_ret name(coro_task *co, struct name *my)
+#endif /* defined CORO_SHARED && defined __cplusplus */
+#define CORO__SEMICOLON CORO__STATIC_ASSERT(true, "")
+
+/* Feeds the child's stdin. */
+struct coro__process_feed {
+    CORO_FRAME;
+    coro_process *p;
+    const char *data;
+    size_t size;
+};
+CORO__COROUTINE_DECLARE(coro__process_feed);
+
+/* Collects what it writes. */
+struct coro__process_drain {
+    CORO_FRAME;
+    coro_fd *from;
+    coro_output *to;
+};
+CORO__COROUTINE_DECLARE(coro__process_drain);
+
+/* The frame of coro_process_run. */
+struct coro_process_task {
+    CORO_FRAME;
+    coro_command command;
+    coro_process p;
+    int status;
+    coro_group group;
+    coro_scope shield;
+    coro_output none[2]; /* for what nobody wants */
+    CORO_TASK(coro__process_feed) feed;
+    CORO_TASK(coro__process_drain) drain[2];
+};
+CORO__COROUTINE_DECLARE(coro_process_task);
 
 /* ================================================================================================
  * >>impl -- nothing from here on is needed to use the library.
@@ -888,7 +1150,8 @@ enum {
     CORO__FD_RESTORE = 32, /* was blocking, and is again when it is given back */
     CORO__FD_AGAIN = 64,   /* to be looked at in the next turn, without being asked to */
     CORO__FD_FOREIGN = 128, /* of coro_wait_fd */
-    CORO__FD_STREAM = 256   /* less than asked for means: there is no more for now */
+    CORO__FD_STREAM = 256,  /* less than asked for means: there is no more for now */
+    CORO__FD_WATCHED = 1024 /* of a coro__watched: somebody is called */
 };
 
 enum {
@@ -920,6 +1183,7 @@ struct coro_reactor {
     int waker[2];   /* eventfd, or the two ends of a pipe */
     bool ms_only;   /* no epoll_pwait2 here */
     bool stray;     /* epoll may know a handle that is gone: its number was closed elsewhere */
+    struct coro__signal_hub *signals; /* of coro_signals; null: nobody watches any */
     struct pollfd *polled; /* poll's: as many as `room` */
     size_t room, count;    /* count: known handles */
 };
@@ -1022,14 +1286,21 @@ static inline void coro__poller_drop(coro_reactor *r, coro_fd *h)
         r->stray = true;
 }
 
+/* A memory sanitizer does not see what a raw system call writes. */
+#if defined __has_feature
+#if __has_feature(memory_sanitizer)
+#undef SYS_epoll_pwait2
+#endif /* __has_feature(memory_sanitizer) */
+#endif /* defined __has_feature */
+
 static inline int coro__epoll(coro_reactor *r, struct epoll_event *events, int n, coro_time d)
 {
     coro_time ms = d / CORO_MS(1) + (d % CORO_MS(1) != 0);
 #if defined SYS_epoll_pwait2
     if (!r->ms_only && d > 0 && d != CORO_FOREVER) {
-        struct timespec t = {(time_t)(d / CORO_S(1)),
-                             (long)(d % CORO_S(1)) * (1000000000 / CORO_TICKS_PER_S)};
-        int got = (int)syscall(SYS_epoll_pwait2, r->poller, events, n, &t, NULL, (size_t)0);
+        int64_t t[2] = {d / CORO_S(1), /* 64 bits each, on 32-bit machines, too */
+                        (int64_t)(d % CORO_S(1)) * (1000000000 / CORO_TICKS_PER_S)};
+        int got = (int)syscall(SYS_epoll_pwait2, r->poller, events, n, t, NULL, (size_t)0);
         if (got >= 0 || errno == EINTR)
             return got;
         r->ms_only = true; /* not here, or forbidden */
@@ -1218,12 +1489,15 @@ static inline void coro__reactor_forget(coro_reactor *r, coro_fd *h)
     r->count--;
 }
 
+static inline void coro__signals_fini(coro_reactor *r);
+
 static inline void coro__reactor_fini(void *arg)
 {
     coro_reactor *r = (coro_reactor *)arg;
     coro_loop *loop = r->loop;
     if (r->offload)
         coro__offload_fini(r);
+    coro__signals_fini(r);
     while (r->known)
         coro__reactor_forget(r, r->known); /* still open: the user's to close */
     coro__poller_fini(r);
@@ -1579,6 +1853,11 @@ static inline void coro__fd_ready(coro_reactor *r, coro_fd *h, bool in, bool out
 {
     if (h->flags & CORO__FD_FOREIGN) {
         coro__foreign_ready(r, h);
+        return;
+    }
+    if (h->flags & CORO__FD_WATCHED) {
+        coro__watched *w = (coro__watched *)(void *)h;
+        w->ready(w);
         return;
     }
     h->flags |= (uint16_t)((in ? CORO__FD_READY_IN : 0) | (out ? CORO__FD_READY_OUT : 0) |
@@ -4068,7 +4347,1081 @@ CORO_API int coro_file_close(coro_file *f)
     return number >= 0 && close(number) < 0 && errno != EINTR ? -errno : 0;
 }
 
-/* @impl process */
+/* --- descriptors that tell us something ----------------------------------------------------------
+ * They are registered like others, with a reader that never waits: the reactor calls `ready`.
+ */
+
+/* Take over a descriptor; coro__fd_register follows. */
+static inline void coro__watched_open(coro__watched *w, int number,
+                                      void (*ready)(coro__watched *w))
+{
+    (void)coro__fd_open(&w->h, number, CORO__FD_WATCHED);
+    w->h.doing[CORO_IN] = CORO__IO_READY;
+    w->ready = ready;
+}
+
+static inline void coro__watched_close(coro__watched *w)
+{
+    w->h.doing[CORO_IN] = CORO__IO_NONE;
+    (void)coro_close(&w->h);
+}
+
+/* A pipe, neither end of which a child inherits. */
+static inline int coro__pipe(int ends[2])
+{
+#if defined __linux__ || defined __FreeBSD__ || defined __NetBSD__ || defined __OpenBSD__
+    return pipe2(ends, O_CLOEXEC) < 0 ? -errno : 0;
+#else
+    if (pipe(ends) < 0)
+        return -errno;
+    (void)fcntl(ends[0], F_SETFD, FD_CLOEXEC);
+    (void)fcntl(ends[1], F_SETFD, FD_CLOEXEC);
+    return 0;
+#endif /* defined __linux__ || defined __FreeBSD__ || ... */
+}
+
+/* --- signals -------------------------------------------------------------------------------------
+ * A loop has one hub while it has watchers. What comes is told to all that watch it:
+ *
+ *     kernel -> hub's descriptor -> watcher.come, hub.untaken -> coro_signals_wait
+ *
+ * untaken: has come, and no watcher has taken it. A signal whose last watcher goes is raised anew
+ * when it is still untaken.
+ */
+struct coro__signal_hub {
+    coro__watched w; /* must be first: the signalfd, or the pipe's end */
+    coro_reactor *reactor;
+    coro_signals *first;
+    uint64_t watched;  /* by anybody */
+    uint64_t untaken;  /* see above */
+    uint64_t blocked;  /* signalfd: by somebody else, before us */
+    int in;            /* pipe: where the handler writes */
+    struct coro__signal_before *before; /* pipe: what the signals did */
+};
+
+static inline uint64_t coro__signal_bit(int n)
+{
+    return (uint64_t)1 << (n - 1);
+}
+
+/* The lowest one: its number. */
+static inline int coro__signal_lowest(uint64_t set)
+{
+    return __builtin_ctzll(set) + 1;
+}
+
+static inline sigset_t coro__signal_set(uint64_t set)
+{
+    sigset_t s;
+    sigemptyset(&s);
+    for (; set; set &= set - 1)
+        sigaddset(&s, coro__signal_lowest(set));
+    return s;
+}
+
+#if CORO_IO_SIGNALFD
+/* The signals are blocked, so that they stay in the kernel until they are read. */
+static inline int coro__signal_source(struct coro__signal_hub *hub)
+{
+    sigset_t none;
+    int number;
+    sigemptyset(&none);
+    number = signalfd(-1, &none, SFD_NONBLOCK | SFD_CLOEXEC);
+    return number < 0 ? -errno : number;
+}
+
+static inline int coro__signal_begin(struct coro__signal_hub *hub, int n)
+{
+    sigset_t one = coro__signal_set(coro__signal_bit(n)), all, before;
+    all = coro__signal_set(hub->watched | coro__signal_bit(n));
+    pthread_sigmask(SIG_BLOCK, &one, &before);
+    if (sigismember(&before, n))
+        hub->blocked |= coro__signal_bit(n);
+    (void)signalfd(coro_fd_number(&hub->w.h), &all, 0);
+    return 0;
+}
+
+static inline uint64_t coro__signal_read(struct coro__signal_hub *hub)
+{
+    struct signalfd_siginfo came[4];
+    uint64_t set = 0;
+    for (;;) {
+        ssize_t n = read(coro_fd_number(&hub->w.h), came, sizeof came);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return set;
+        for (size_t i = 0; i < (size_t)n / sizeof came[0]; i++)
+            set |= coro__signal_bit((int)came[i].ssi_signo);
+    }
+}
+
+/* Nothing yet: what comes meanwhile is still to be read. */
+static inline void coro__signal_end(struct coro__signal_hub *hub, int n)
+{
+}
+
+static inline void coro__signal_free(struct coro__signal_hub *hub, uint64_t gone)
+{
+    sigset_t ours = coro__signal_set(gone & ~hub->blocked);
+    sigset_t rest = coro__signal_set(hub->watched);
+    (void)signalfd(coro_fd_number(&hub->w.h), &rest, 0);
+    pthread_sigmask(SIG_UNBLOCK, &ours, NULL);
+    hub->blocked &= ~gone;
+}
+
+static inline void coro__signal_source_close(struct coro__signal_hub *hub)
+{
+}
+#else
+/* What a signal did before. */
+struct coro__signal_before {
+    struct coro__signal_before *next;
+    int number;
+    struct sigaction action;
+};
+
+/* For the handler, which is told nothing but a number: the library's only static variable but one. A
+ * forked child has a copy, in which nothing is its own. */
+struct coro__signal_pipes {
+    int to[65];      /* where each signal is written to, + 1 */
+    pid_t owner[65]; /* the process whose hub that is */
+    int came[65];    /* not read yet: a full pipe loses none */
+    int inside;      /* handlers that run */
+};
+
+static inline struct coro__signal_pipes *coro__signal_pipes(void)
+{
+    static struct coro__signal_pipes one;
+    return &one;
+}
+
+static inline void coro__signal_handler(int n)
+{
+    struct coro__signal_pipes *pipes = coro__signal_pipes();
+    int saved = errno, number1;
+    __atomic_add_fetch(&pipes->inside, 1, __ATOMIC_SEQ_CST);
+    number1 = __atomic_load_n(&pipes->to[n], __ATOMIC_SEQ_CST);
+    if (number1 && __atomic_load_n(&pipes->owner[n], __ATOMIC_SEQ_CST) == getpid()) {
+        ssize_t sent;
+        __atomic_store_n(&pipes->came[n], 1, __ATOMIC_SEQ_CST);
+        sent = write(number1 - 1, "", 1);
+        (void)sent; /* full: then it will be looked at anyhow */
+    }
+    __atomic_sub_fetch(&pipes->inside, 1, __ATOMIC_SEQ_CST);
+    errno = saved;
+}
+
+static inline int coro__signal_source(struct coro__signal_hub *hub)
+{
+    int ends[2], rc = coro__pipe(ends);
+    if (rc < 0)
+        return rc;
+    (void)coro__no_block(ends[0]);
+    (void)coro__no_block(ends[1]);
+    hub->in = ends[1];
+    return ends[0];
+}
+
+static inline int coro__signal_begin(struct coro__signal_hub *hub, int n)
+{
+    struct coro__signal_pipes *pipes = coro__signal_pipes();
+    struct sigaction action;
+    struct coro__signal_before *b = (struct coro__signal_before *)coro_loop_alloc(
+        hub->reactor->loop, sizeof *b);
+    pid_t us = getpid(), owner = __atomic_load_n(&pipes->owner[n], __ATOMIC_SEQ_CST);
+    if (!b)
+        return -ENOMEM;
+    if (owner == us || !__atomic_compare_exchange_n(&pipes->owner[n], &owner, us, false,
+                                                    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+        coro_loop_free(hub->reactor->loop, b, sizeof *b);
+        return -EBUSY;
+    }
+    __atomic_store_n(&pipes->to[n], hub->in + 1, __ATOMIC_SEQ_CST);
+    memset(&action, 0, sizeof action);
+    action.sa_handler = coro__signal_handler;
+    action.sa_flags = SA_RESTART;
+    sigfillset(&action.sa_mask);
+    (void)sigaction(n, &action, &b->action);
+    b->number = n;
+    b->next = hub->before;
+    hub->before = b;
+    return 0;
+}
+
+static inline uint64_t coro__signal_read(struct coro__signal_hub *hub)
+{
+    struct coro__signal_pipes *pipes = coro__signal_pipes();
+    char drop[64];
+    uint64_t set = 0;
+    ssize_t n;
+    do
+        n = read(coro_fd_number(&hub->w.h), drop, sizeof drop);
+    while (n > 0 || (n < 0 && errno == EINTR));
+    for (uint64_t left = hub->watched; left; left &= left - 1) {
+        if (__atomic_exchange_n(&pipes->came[coro__signal_lowest(left)], 0, __ATOMIC_SEQ_CST))
+            set |= coro__signal_bit(coro__signal_lowest(left));
+    }
+    return set;
+}
+
+static inline void coro__signal_end(struct coro__signal_hub *hub, int n)
+{
+    struct coro__signal_pipes *pipes = coro__signal_pipes();
+    struct coro__signal_before *b, **at = &hub->before;
+    while ((*at)->number != n)
+        at = &(*at)->next;
+    b = *at;
+    *at = b->next;
+    (void)sigaction(n, &b->action, NULL);
+    coro_loop_free(hub->reactor->loop, b, sizeof *b);
+    while (__atomic_load_n(&pipes->inside, __ATOMIC_SEQ_CST)) /* in other threads */
+        sched_yield();
+    __atomic_store_n(&pipes->to[n], 0, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&pipes->owner[n], 0, __ATOMIC_SEQ_CST);
+}
+
+static inline void coro__signal_free(struct coro__signal_hub *hub, uint64_t gone)
+{
+}
+
+static inline void coro__signal_source_close(struct coro__signal_hub *hub)
+{
+    close(hub->in);
+}
+#endif /* CORO_IO_SIGNALFD */
+
+/* Take one: those with higher numbers than the last one first, then from the start. */
+static inline int coro__signals_take(coro_signals *s)
+{
+    uint64_t behind = s->last < 64 ? s->come >> s->last << s->last : 0;
+    s->last = coro__signal_lowest(behind ? behind : s->come);
+    s->come &= ~coro__signal_bit(s->last);
+    s->hub->untaken &= ~coro__signal_bit(s->last);
+    return s->last;
+}
+
+/* Tell all watchers what has come. */
+static inline void coro__signals_hear(coro__watched *w)
+{
+    struct coro__signal_hub *hub = (struct coro__signal_hub *)(void *)w;
+    uint64_t came = coro__signal_read(hub) & hub->watched;
+    hub->untaken |= came;
+    for (coro_signals *s = hub->first; s && came; s = s->next) {
+        s->come |= came & s->watched;
+    }
+    for (coro_signals *s = hub->first; s && came; s = s->next) {
+        coro_task *task = s->queue.head;
+        if (!task || !s->come)
+            continue;
+        coro_loop_release(hub->reactor->loop);
+        (void)coro_complete(task, coro__signals_take(s));
+    }
+}
+
+/* Nobody watches these any more: as they were. What was caught is raised anew. */
+static inline void coro__signals_restore(struct coro__signal_hub *hub, uint64_t gone)
+{
+    for (uint64_t left = gone; left; left &= left - 1)
+        coro__signal_end(hub, coro__signal_lowest(left));
+    coro__signals_hear(&hub->w); /* this moment's */
+    hub->watched &= ~gone;
+    for (uint64_t left = gone & hub->untaken; left; left &= left - 1)
+        (void)kill(getpid(), coro__signal_lowest(left));
+    hub->untaken &= ~gone;
+    coro__signal_free(hub, gone);
+}
+
+static inline void coro__signal_hub_close(struct coro__signal_hub *hub)
+{
+    coro_reactor *r = hub->reactor;
+    coro__watched_close(&hub->w);
+    coro__signal_source_close(hub);
+    coro_loop_free(r->loop, hub, sizeof *hub);
+    r->signals = NULL;
+}
+
+/* The loop's hub, made if need be. Null: *rc says why. */
+static inline struct coro__signal_hub *coro__signal_hub_of(coro_task *co, int *rc)
+{
+    coro_reactor *r = coro__reactor_of(coro_loop_of(co), rc);
+    struct coro__signal_hub *hub, fresh = CORO__ZERO;
+    int number;
+    if (!r || r->signals)
+        return r ? r->signals : NULL;
+    hub = (struct coro__signal_hub *)coro_loop_alloc(r->loop, sizeof *hub);
+    *rc = -ENOMEM;
+    if (!hub)
+        return NULL;
+    *hub = fresh;
+    hub->reactor = r;
+    *rc = number = coro__signal_source(hub);
+    if (number < 0) {
+        coro_loop_free(r->loop, hub, sizeof *hub);
+        return NULL;
+    }
+    coro__watched_open(&hub->w, number, coro__signals_hear);
+    *rc = coro__fd_register(co, &hub->w.h);
+    if (*rc < 0) {
+        coro__signal_hub_close(hub);
+        return NULL;
+    }
+    r->signals = hub;
+    return hub;
+}
+
+static inline bool coro__signal_can_be_watched(int n)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    return n >= 1 && n <= 64 && n != SIGKILL && n != SIGSTOP && n != SIGSEGV && n != SIGBUS &&
+           n != SIGFPE && n != SIGILL && sigaddset(&set, n) == 0;
+}
+
+CORO_API int coro__signals_open(coro_task *co, coro_signals *s, ...)
+{
+    coro_signals fresh = CORO__ZERO;
+    struct coro__signal_hub *hub;
+    uint64_t begun = 0;
+    va_list args;
+    int rc = 0, n;
+    if (s->hub)
+        return -EBUSY;
+    va_start(args, s);
+    while ((n = va_arg(args, int)) != 0) {
+        if (coro__signal_can_be_watched(n))
+            fresh.watched |= coro__signal_bit(n);
+        else
+            rc = -EINVAL;
+    }
+    va_end(args);
+    if (rc < 0 || !fresh.watched)
+        return -EINVAL;
+    hub = coro__signal_hub_of(co, &rc);
+    if (!hub)
+        return rc;
+    coro__signals_hear(&hub->w); /* what came before is not for this one */
+    for (uint64_t left = fresh.watched & ~hub->watched; left && rc >= 0; left &= left - 1) {
+        rc = coro__signal_begin(hub, coro__signal_lowest(left));
+        if (rc >= 0)
+            begun |= coro__signal_bit(coro__signal_lowest(left));
+        hub->watched |= begun;
+    }
+    if (rc < 0) {
+        coro__signals_restore(hub, begun);
+        if (!hub->first)
+            coro__signal_hub_close(hub);
+        return rc;
+    }
+    *s = fresh;
+    s->hub = hub;
+    s->next = hub->first;
+    hub->first = s;
+    return 0;
+}
+
+static inline coro_abort coro__signals_abort(coro_task *task, coro_waitq *queue)
+{
+    coro_loop_release(coro_loop_of(task));
+    return CORO_ABORT_DONE;
+}
+
+CORO_API coro_op coro_signals_wait(coro_task *co, coro_signals *s)
+{
+    static const coro_ops ops = {CORO__T("signal"), coro__signals_abort, NULL};
+    if (coro_cancelled(co))
+        return coro_refuse(co);
+    if (coro_is_local(co, s))
+        return coro_local();
+    if (!s->hub)
+        return coro_done(co, -EBADF);
+    if (s->queue.head)
+        return coro_done(co, -EBUSY);
+    coro__signals_hear(&s->hub->w);
+    if (s->come)
+        return coro_done(co, coro__signals_take(s));
+    coro_loop_hold(coro_loop_of(co));
+    return coro_suspend(co, &s->queue, &ops, 0);
+}
+
+CORO_API int coro_signals_close(coro_signals *s)
+{
+    struct coro__signal_hub *hub = s->hub;
+    coro_signals closed = CORO__ZERO, **at;
+    coro_task *task;
+    uint64_t kept = 0;
+    if (!hub)
+        return 0;
+    coro__signals_hear(&hub->w);
+    task = s->queue.head;
+    if (task) {
+        coro_loop_release(coro_loop_of(task));
+        (void)coro_complete(task, -EBADF);
+    }
+    for (at = &hub->first; *at != s; at = &(*at)->next)
+        continue;
+    *at = s->next;
+    for (coro_signals *other = hub->first; other; other = other->next)
+        kept |= other->watched;
+    coro__signals_restore(hub, s->watched & ~kept);
+    if (!hub->first)
+        coro__signal_hub_close(hub);
+    *s = closed;
+    return 0;
+}
+
+/* The loop ends before its watchers. */
+static inline void coro__signals_fini(coro_reactor *r)
+{
+    while (r->signals)
+        (void)coro_signals_close(r->signals->first);
+}
+
+/* --- coro_main -------------------------------------------------------------------------------- */
+
+/* A coro_main that runs. */
+struct coro__main_watch {
+    coro_post_node node; /* must be first: posted by the handler */
+    coro_note note;      /* left with the task */
+    coro_task *task;
+    coro_loop loop;
+    pid_t owner;         /* the process: a forked child has a copy */
+    int came;            /* the signal; 0: none yet */
+    bool ended;          /* the task */
+    bool told;           /* the task, of the signal */
+    bool caused;         /* its cancellation */
+    bool ours[2];        /* SIGINT, SIGTERM: we have a handler for it */
+};
+
+/* For the handler. The other static variable of the library. */
+struct coro__main_static {
+    struct coro__main_watch *watch;
+    int inside; /* handlers that run */
+};
+
+static inline struct coro__main_static *coro__main_shared(void)
+{
+    static struct coro__main_static one;
+    return &one;
+}
+
+static inline void coro__main_default(const struct coro__main_watch *m)
+{
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = SIG_DFL;
+    sigemptyset(&action.sa_mask);
+    if (m->ours[0])
+        (void)sigaction(SIGINT, &action, NULL);
+    if (m->ours[1])
+        (void)sigaction(SIGTERM, &action, NULL);
+}
+
+/* The first one posts, and lets the second one kill, even if the loop never looks again. */
+static inline void coro__main_handler(int n)
+{
+    struct coro__main_static *one = coro__main_shared();
+    struct coro__main_watch *m;
+    int saved = errno;
+    __atomic_add_fetch(&one->inside, 1, __ATOMIC_SEQ_CST);
+    m = __atomic_load_n(&one->watch, __ATOMIC_SEQ_CST);
+    if (m)
+        coro__main_default(m);
+    if (m && m->owner != getpid()) {
+        (void)raise(n); /* not ours to handle: once this handler is left, as without us */
+    } else if (m) {
+        __atomic_store_n(&m->came, n, __ATOMIC_SEQ_CST);
+        (void)coro_post(&m->loop, &m->node);
+    }
+    __atomic_sub_fetch(&one->inside, 1, __ATOMIC_SEQ_CST);
+    errno = saved;
+}
+
+/* On the loop's thread. */
+static inline void coro__main_cancel(coro_loop *loop, coro_post_node *node)
+{
+    struct coro__main_watch *m = (struct coro__main_watch *)(void *)node;
+    if (m->ended)
+        return;
+    m->told = true;
+    m->caused = !coro_cancelled(m->task) && coro_task_cancel(m->task) == 1;
+}
+
+static inline void coro__main_ended(coro_note *note, coro_task *task)
+{
+    CORO__AROUND(struct coro__main_watch, note, note)->ended = true;
+}
+
+/* Unless somebody else, or the user, has the signals. */
+static inline void coro__main_begin(struct coro__main_watch *m)
+{
+    static const int signals[2] = {SIGINT, SIGTERM};
+    struct coro__main_static *one = coro__main_shared();
+    struct coro__main_watch *old = __atomic_load_n(&one->watch, __ATOMIC_SEQ_CST);
+    struct sigaction action, now;
+    m->owner = getpid();
+    if ((old && old->owner == m->owner) ||
+        !__atomic_compare_exchange_n(&one->watch, &old, m, false, __ATOMIC_SEQ_CST,
+                                     __ATOMIC_SEQ_CST))
+        return;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = coro__main_handler;
+    action.sa_flags = SA_RESTART;
+    sigemptyset(&action.sa_mask);
+    sigaddset(&action.sa_mask, SIGINT);
+    sigaddset(&action.sa_mask, SIGTERM);
+    for (int i = 0; i < 2; i++) {
+        if (sigaction(signals[i], NULL, &now) == 0 && !(now.sa_flags & SA_SIGINFO) &&
+            (now.sa_handler == SIG_DFL || now.sa_handler == coro__main_handler))
+            m->ours[i] = true; /* before the handler, which looks at it */
+        if (m->ours[i])
+            (void)sigaction(signals[i], &action, NULL);
+    }
+}
+
+static inline void coro__main_finish(struct coro__main_watch *m)
+{
+    struct coro__main_static *one = coro__main_shared();
+    if (__atomic_load_n(&one->watch, __ATOMIC_SEQ_CST) != m)
+        return;
+    if (!__atomic_load_n(&m->came, __ATOMIC_SEQ_CST))
+        coro__main_default(m);
+    __atomic_store_n(&one->watch, NULL, __ATOMIC_SEQ_CST);
+    while (__atomic_load_n(&one->inside, __ATOMIC_SEQ_CST)) /* in other threads */
+        sched_yield();
+}
+
+CORO_API int coro__main(const coro_options *options, coro_task *task, const coro_info *info)
+{
+    struct coro__main_watch m;
+    int rc;
+    memset(&m, 0, sizeof m);
+    rc = coro_loop_init(&m.loop, options);
+    if (rc < 0)
+        return rc;
+    m.node.run = coro__main_cancel;
+    m.note.ended = coro__main_ended;
+    m.task = task;
+    task->core.flags = 0;
+    task->core.outer = NULL;
+    m.loop.main = task;
+    rc = coro__start(&m.loop.root, task, info);
+    if (rc == 0) {
+        coro_note_add(task, &m.note);
+        coro__main_begin(&m);
+        rc = coro_loop_run(&m.loop);
+        coro__main_finish(&m);
+        if (rc == 0)
+            rc = coro_task_result(task);
+    }
+    (void)coro_loop_fini(&m.loop);
+    if (m.came && !m.told)
+        (void)raise(m.came);
+    return rc == -ECANCELED && m.caused ? -EINTR : rc;
+}
+
+/* --- processes: the child's side -----------------------------------------------------------------
+ * Between fork and exec only what is async-signal-safe may be called. With vfork this memory is the
+ * parent's, which waits.
+ */
+enum { CORO__PROCESS_NONE, CORO__PROCESS_RUNS, CORO__PROCESS_ENDED };
+
+struct coro__launch {
+    const coro_command *command;
+    const char *path; /* our PATH */
+    int from[3];      /* what becomes 0, 1 and 2; -1: as it is */
+    int report;       /* why it failed goes here */
+};
+
+#if !defined __linux__
+CORO__EXTERN char **environ;
+#endif /* !defined __linux__ */
+
+/* Out of the way of 0, 1 and 2; the original is closed by exec, or replaced. */
+static inline int coro__child_lift(int number)
+{
+    int lifted = number;
+    if (number >= 0 && number < 3)
+        lifted = fcntl(number, F_DUPFD_CLOEXEC, 3);
+    return lifted < 0 && number >= 0 ? -errno : lifted;
+}
+
+static inline int coro__child_descriptors(const struct coro__launch *l)
+{
+    int from[3], rc = 0;
+    for (int i = 0; i < 3; i++) {
+        from[i] = l->from[i] == i ? i : coro__child_lift(l->from[i]);
+        if (from[i] < -1)
+            return from[i];
+    }
+    for (int i = 0; i < 3 && rc >= 0; i++) {
+        if (from[i] == i)
+            rc = fcntl(i, F_SETFD, 0); /* even if it was made to be closed */
+        else if (from[i] >= 0)
+            rc = dup2(from[i], i);
+    }
+    return rc < 0 ? -errno : 0;
+}
+
+/* Whatever is open beyond is closed by exec. */
+static inline void coro__child_seal(void)
+{
+    long n;
+#if defined SYS_close_range
+    if (syscall(SYS_close_range, 3u, ~0u, 4u /* CLOSE_RANGE_CLOEXEC */) == 0)
+        return;
+#endif /* defined SYS_close_range */
+    n = sysconf(_SC_OPEN_MAX);
+    for (int i = 3; i < (n > 0 && n < 65536 ? n : 65536); i++)
+        (void)fcntl(i, F_SETFD, FD_CLOEXEC);
+}
+
+/* All signals are blocked until all of them have their default: a handler of ours must not run. */
+static inline void coro__child_signals(void)
+{
+    struct sigaction usual, now;
+    sigset_t none;
+    memset(&usual, 0, sizeof usual);
+    usual.sa_handler = SIG_DFL;
+    sigemptyset(&usual.sa_mask);
+    for (int n = 1; n <= 64; n++) {
+        if (sigaction(n, NULL, &now) == 0 && now.sa_handler != SIG_DFL)
+            (void)sigaction(n, &usual, NULL);
+    }
+    sigemptyset(&none);
+    pthread_sigmask(SIG_SETMASK, &none, NULL);
+}
+
+/* Comes back with why it has failed. */
+static inline int coro__child_exec(const coro_command *c, const char *path)
+{
+    char *const *argv = (char *const *)(uintptr_t)c->argv;
+    char *const *env = c->env ? (char *const *)(uintptr_t)c->env : environ;
+    const char *name = c->argv[0];
+    size_t length = strlen(name);
+    char file[4096];
+    int rc = -ENOENT;
+    if (strchr(name, '/') || !length) {
+        (void)execve(name, argv, env);
+        return -errno;
+    }
+    for (;;) {
+        size_t n = strcspn(path, ":");
+        if (n + length + 2 <= sizeof file) {
+            memcpy(file, path, n);
+            file[n] = '/';
+            memcpy(file + n + (n > 0), name, length + 1); /* an empty one is the directory */
+            (void)execve(file, argv, env);
+            if (errno == EACCES)
+                rc = -EACCES; /* there may be another one */
+            else if (errno != ENOENT && errno != ENOTDIR)
+                return -errno;
+        }
+        if (!path[n])
+            return rc;
+        path += n + 1;
+    }
+}
+
+static CORO__NOINLINE CORO__UNUSED CORO__NORETURN void coro__child(const struct coro__launch *l)
+{
+    int report = coro__child_lift(l->report), rc = report < 0 ? report : 0;
+    ssize_t sent;
+    if (l->command->group && setpgid(0, 0) < 0)
+        rc = -errno;
+    if (rc == 0)
+        rc = coro__child_descriptors(l);
+    if (rc == 0 && l->command->dir && chdir(l->command->dir) < 0)
+        rc = -errno;
+    if (rc == 0) {
+        coro__child_signals();
+        coro__child_seal();
+        rc = coro__child_exec(l->command, l->path);
+    }
+    sent = write(report < 0 ? l->report : report, &rc, sizeof rc);
+    (void)sent;
+    _exit(127);
+}
+
+static CORO__NOINLINE CORO__UNUSED pid_t coro__fork(const struct coro__launch *l)
+{
+#if defined __linux__
+    pid_t pid = vfork();
+#else
+    pid_t pid = fork();
+#endif /* defined __linux__ */
+    if (pid == 0)
+        coro__child(l);
+    return pid;
+}
+
+/* --- processes: ours -------------------------------------------------------------------------- */
+
+static inline pid_t coro__waitpid(pid_t pid, int *status, int flags)
+{
+    pid_t got;
+    do
+        got = waitpid(pid, status, flags);
+    while (got < 0 && errno == EINTR);
+    return got;
+}
+
+/* Fork and exec: its number, or an error. */
+static inline int coro__start_child(struct coro__launch *l)
+{
+    sigset_t all, before;
+    int ends[2], rc = coro__pipe(ends), error = 0, ignored;
+    pid_t pid;
+    ssize_t n;
+    if (rc < 0)
+        return rc;
+    l->report = ends[1];
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    pid = coro__fork(l);
+    rc = pid < 0 ? -errno : (int)pid;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    close(ends[1]);
+    do
+        n = pid < 0 ? 0 : read(ends[0], &error, sizeof error); /* nothing: exec has closed it */
+    while (n < 0 && errno == EINTR);
+    close(ends[0]);
+    if (n == (ssize_t)sizeof error) {
+        (void)coro__waitpid(pid, &ignored, 0);
+        return error;
+    }
+    return rc;
+}
+
+/* What the child has as number i; ours: our end, where there is one. */
+static inline int coro__stdio_open(const coro_command *c, int i, int *theirs, int *ours)
+{
+    int wanted = i == 0 ? c->stdin_ : i == 1 ? c->stdout_ : c->stderr_, ends[2], rc;
+    *theirs = *ours = -1;
+    if (wanted == CORO_INHERIT || (wanted == CORO_STDOUT && i == 2))
+        return 0;
+    if (wanted == CORO_NULL) {
+        *theirs = open("/dev/null", O_RDWR | O_CLOEXEC);
+        return *theirs < 0 ? -errno : 0;
+    }
+    if (wanted == CORO_PIPE) {
+        rc = coro__pipe(ends);
+        if (rc < 0)
+            return rc;
+        *theirs = ends[i != 0];
+        *ours = ends[i == 0];
+        (void)coro__no_block(*ours);
+        return 0;
+    }
+    *theirs = wanted;
+    return wanted < 0 || fcntl(wanted, F_GETFD) < 0 ? -EBADF : 0;
+}
+
+CORO_API int coro_process_spawn(coro_process *p, const coro_command *command)
+{
+    coro_process fresh = CORO__ZERO;
+    struct coro__launch l = {command, getenv("PATH"), {-1, -1, -1}, -1};
+    int ours[3] = {-1, -1, -1}, rc = 0;
+    if (p->state != CORO__PROCESS_NONE)
+        return -EBUSY;
+    if (!command->argv || !command->argv[0])
+        return -EINVAL;
+    if (!l.path)
+        l.path = "/usr/bin:/bin";
+    for (int i = 0; i < 3 && rc >= 0; i++)
+        rc = coro__stdio_open(command, i, &l.from[i], &ours[i]);
+    if (command->stderr_ == CORO_STDOUT)
+        l.from[2] = l.from[1] >= 0 ? l.from[1] : 1;
+    if (rc >= 0)
+        rc = coro__start_child(&l);
+    for (int i = 0; i < 3; i++) {
+        int wanted = i == 0 ? command->stdin_ : i == 1 ? command->stdout_ : command->stderr_;
+        if ((wanted == CORO_PIPE || wanted == CORO_NULL) && l.from[i] >= 0)
+            close(l.from[i]);
+        if (rc < 0 && ours[i] >= 0)
+            close(ours[i]);
+    }
+    if (rc < 0)
+        return rc;
+    *p = fresh;
+    p->pid = rc;
+    p->state = CORO__PROCESS_RUNS;
+    p->group = command->group;
+    if (ours[0] >= 0)
+        (void)coro__fd_open(&p->in, ours[0], 0);
+    if (ours[1] >= 0)
+        (void)coro__fd_open(&p->out, ours[1], 0);
+    if (ours[2] >= 0)
+        (void)coro__fd_open(&p->err, ours[2], 0);
+    return 0;
+}
+
+/* What the system calls "status", as we give it. */
+static inline int coro__status_of(int status)
+{
+    return WIFSIGNALED(status) ? 256 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+/* It is reaped: tell everybody, and watch it no longer. */
+static inline void coro__process_ended(coro_process *p, int status)
+{
+    p->status = status;
+    p->state = CORO__PROCESS_ENDED;
+    coro__watched_close(&p->watched);
+    while (p->waiters.head) {
+        coro_loop_release(coro_loop_of(p->waiters.head));
+        (void)coro_complete(p->waiters.head, status);
+    }
+}
+
+/* Has it ended? flags 0: wait until it has. It stays a zombie, so that its number is nobody else's.
+ * 1; 0: it runs; -ECHILD: somebody else has reaped it. */
+static inline int coro__process_look(const coro_process *p, int flags)
+{
+    siginfo_t info;
+    int rc;
+    memset(&info, 0, sizeof info);
+    do
+        rc = waitid(P_PID, (id_t)p->pid, &info, WEXITED | WNOWAIT | flags);
+    while (rc < 0 && errno == EINTR);
+    return rc < 0 ? -errno : info.si_pid == p->pid;
+}
+
+/* Reap it, if it has ended; flags 0: wait until it has. Its thread, and its group where that is to
+ * go with it, come first: after that others may have its number. */
+static inline void coro__process_reap(coro_process *p, int flags)
+{
+    int status = 0, look = 1;
+    pid_t got;
+    if (p->sweep || p->thread_end)
+        look = coro__process_look(p, flags);
+    if (look == 0)
+        return;
+    if (p->thread_end) {
+        (void)pthread_join(p->thread, NULL);
+        p->thread_end = 0;
+    }
+    if (p->sweep && look > 0)
+        (void)kill(-p->pid, SIGKILL);
+    got = coro__waitpid(p->pid, &status, flags);
+    if (got != 0)
+        coro__process_ended(p, got < 0 ? -errno : coro__status_of(status));
+}
+
+static inline void coro__process_ready(coro__watched *w)
+{
+    coro__process_reap(CORO__AROUND(coro_process, watched, w), WNOHANG);
+}
+
+/* Where there is no pidfd: wait for it, and close the pipe. */
+static inline void *coro__process_thread(void *arg)
+{
+    coro_process *p = (coro_process *)arg;
+    (void)coro__process_look(p, 0);
+    close(p->thread_end - 1);
+    return NULL;
+}
+
+static inline int coro__process_thread_start(coro_process *p)
+{
+    sigset_t all, before;
+    int rc;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    rc = pthread_create(&p->thread, NULL, coro__process_thread, p);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return -rc;
+}
+
+/* Have the loop told of its end. */
+static inline int coro__process_watch(coro_task *co, coro_process *p)
+{
+    int ends[2], number = -1, rc;
+    if (p->watched.h.number1 && !p->watched.h.reactor)
+        return coro__fd_register(co, &p->watched.h); /* the loop it was watched by has ended */
+    if (p->watched.h.number1)
+        return p->watched.h.reactor->loop == coro_loop_of(co) ? 0 : -EINVAL;
+#if CORO_IO_PIDFD
+    number = (int)syscall(SYS_pidfd_open, p->pid, 0u);
+    if (number < 0 && errno != ENOSYS && errno != EPERM) /* too old, or forbidden: a thread */
+        return -errno;
+#endif /* CORO_IO_PIDFD */
+    ends[1] = -1;
+    if (number < 0) {
+        rc = coro__pipe(ends);
+        if (rc < 0)
+            return rc;
+        number = ends[0];
+    }
+    coro__watched_open(&p->watched, number, coro__process_ready);
+    rc = coro__fd_register(co, &p->watched.h);
+    if (rc == 0 && ends[1] >= 0) {
+        p->thread_end = ends[1] + 1;
+        rc = coro__process_thread_start(p);
+    }
+    if (rc < 0) {
+        coro__watched_close(&p->watched);
+        p->thread_end = 0;
+        if (ends[1] >= 0)
+            close(ends[1]);
+    }
+    return rc;
+}
+
+static inline coro_abort coro__process_abort(coro_task *task, coro_waitq *queue)
+{
+    coro_loop_release(coro_loop_of(task));
+    return CORO_ABORT_DONE;
+}
+
+CORO_API coro_op coro_process_wait(coro_task *co, coro_process *p)
+{
+    static const coro_ops ops = {CORO__T("process"), coro__process_abort, NULL};
+    int rc;
+    if (coro_cancelled(co))
+        return coro_refuse(co);
+    if (coro_is_local(co, p))
+        return coro_local();
+    if (p->state == CORO__PROCESS_NONE)
+        return coro_done(co, -EINVAL);
+    if (p->watched.h.reactor && p->watched.h.prev->next != &p->watched.h) {
+        coro_report(co, " waits for a coro_process that was moved after its first wait");
+        abort();
+    }
+    if (p->state == CORO__PROCESS_RUNS)
+        coro__process_reap(p, WNOHANG);
+    if (p->state == CORO__PROCESS_ENDED)
+        return coro_done(co, p->status);
+    rc = coro__process_watch(co, p);
+    if (rc == -ESRCH) /* it has ended this moment, and SIGCHLD is ignored */
+        coro__process_ended(p, rc = -ECHILD);
+    if (rc < 0)
+        return coro_done(co, rc);
+    coro_loop_hold(coro_loop_of(co));
+    return coro_suspend(co, &p->waiters, &ops, 0);
+}
+
+CORO_API int coro_process_kill(coro_process *p, int signal)
+{
+    if (p->state != CORO__PROCESS_RUNS || coro__process_look(p, WNOHANG) < 0)
+        return -ESRCH;
+    return kill(p->group ? -p->pid : p->pid, signal) < 0 ? -errno : 0;
+}
+
+CORO_API void coro_process_fini(coro_process *p)
+{
+    coro_process none = CORO__ZERO;
+    if (p->state == CORO__PROCESS_NONE)
+        return;
+    if (p->state == CORO__PROCESS_RUNS) {
+        (void)coro_process_kill(p, SIGKILL);
+        coro__process_reap(p, 0);
+    }
+    (void)coro_close(&p->in);
+    (void)coro_close(&p->out);
+    (void)coro_close(&p->err);
+    *p = none;
+}
+
+/* --- coro_process_run ------------------------------------------------------------------------- */
+
+CORO__COROUTINE(coro__process_feed)
+{
+    CORO_BEGIN();
+    if (my->size)
+        CORO_IGNORE(coro_write(co, &my->p->in, my->data, my->size)); /* it need not read it all */
+CORO_FINALLY:
+    (void)coro_close(&my->p->in);
+    CORO_END(0);
+}
+
+/* n more bytes are where coro__output_room said. */
+static inline void coro__output_add(coro_output *o, size_t n)
+{
+    if (o->length < o->size)
+        o->length += n;
+    else
+        o->lost += n;
+}
+
+/* Take what is there already. False: the end was there, too. */
+static inline bool coro__output_rest(coro_fd *from, coro_output *o)
+{
+    char waste[512];
+    for (int goes = 0; from->number1 && goes < 1024; goes++) {
+        bool room = o->length < o->size;
+        intptr_t n = coro__attempt_read(from, room ? o->data + o->length : waste,
+                                        room ? o->size - o->length : sizeof waste);
+        if (n <= 0)
+            return n == CORO__IO_BLOCKED;
+        coro__output_add(o, (size_t)n);
+    }
+    return true;
+}
+
+CORO__COROUTINE(coro__process_drain)
+{
+    CORO_BEGIN();
+    do
+        CORO_TRY(coro_wait_readable(co, my->from));
+    while (coro__output_rest(my->from, my->to));
+    CORO_END(0);
+}
+
+/* Its pipes are served by two or three tasks, until it has ended. */
+static inline int coro__process_begin(struct coro_process_task *my)
+{
+    coro_command *c = &my->command;
+    int rc;
+    c->group = true;
+    if (c->input && !c->stdin_)
+        c->stdin_ = CORO_PIPE;
+    if (c->out && !c->stdout_)
+        c->stdout_ = CORO_PIPE;
+    if (c->err && !c->stderr_)
+        c->stderr_ = CORO_PIPE;
+    rc = coro_process_spawn(&my->p, c);
+    if (my->p.in.number1)
+        coro_start(&my->group, &my->feed, coro__process_feed, .p = &my->p, .data = c->input,
+                   .size = c->input_size);
+    if (my->p.out.number1)
+        coro_start(&my->group, &my->drain[0], coro__process_drain, .from = &my->p.out,
+                   .to = c->out ? c->out : &my->none[0]);
+    if (my->p.err.number1)
+        coro_start(&my->group, &my->drain[1], coro__process_drain, .from = &my->p.err,
+                   .to = c->err ? c->err : &my->none[1]);
+    return rc;
+}
+
+CORO__COROUTINE(coro_process_task)
+{
+    CORO_BEGIN();
+    coro_group_open(co, &my->group, CORO_COLLECT);
+    if (coro_cancelled(co))
+        CORO_FAIL(-ECANCELED); /* nothing is begun */
+    CORO_TRY(coro__process_begin(my));
+    CORO_TRY(my->status, coro_process_wait(co, &my->p));
+CORO_FINALLY:
+    if (my->p.state == CORO__PROCESS_RUNS) {
+        my->p.sweep = true;
+        coro_shield_open(co, &my->shield, my->command.grace ? my->command.grace : CORO_S(2));
+        (void)coro_process_kill(&my->p, SIGTERM);
+        CORO_IGNORE(coro_process_wait(co, &my->p));
+        (void)coro_scope_close(co, &my->shield, 0);
+    }
+    if (my->p.state == CORO__PROCESS_RUNS) {
+        coro_shield_open(co, &my->shield, CORO_FOREVER);
+        (void)coro_process_kill(&my->p, SIGKILL);
+        CORO_IGNORE(coro_process_wait(co, &my->p));
+        (void)coro_scope_close(co, &my->shield, 0);
+    }
+    coro_group_cancel(&my->group);
+    CORO_CLOSE(&my->group);
+    (void)coro__output_rest(&my->p.out, my->command.out ? my->command.out : &my->none[0]);
+    (void)coro__output_rest(&my->p.err, my->command.err ? my->command.err : &my->none[1]);
+    coro_process_fini(&my->p);
+    CORO_END(my->status);
+}
 
 #pragma GCC diagnostic pop
 #endif /* !defined CORO_SHARED || defined CORO_IMPLEMENTATION */
