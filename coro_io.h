@@ -1,7 +1,7 @@
 /* coro_io.h -- the reactor: sockets, streams, servers, signals, processes, threads.
  *
- * The third of three headers, on the public hooks of coro.h. Linux (epoll), BSD and macOS (kqueue),
- * any POSIX (poll). MIT licence: see the end of coro.h.
+ * The third of three headers, on the public hooks of coro.h. Linux (epoll), any POSIX (poll). MIT
+ * licence: see the end of coro.h.
  *
  *     #include "coro_io.h"
  *
@@ -47,14 +47,14 @@
  *
  * >>guide
  *
- * A coro_fd is a handle in your frame, not a number in a table. Zeroed it is closed. It may be moved
- * (`.conn = my->conn`) until its first operation that has to wait; moving it later traps. From that
- * operation on the kernel knows it, once and for both directions, until it is closed.
+ * A coro_fd is a handle in your frame, not a number in a table. Zeroed it is closed. It may be
+ * moved (`.conn = my->conn`) until its first operation that has to wait; moving it later traps.
+ * From that operation on the kernel knows it, once and for both directions, until it is closed.
  *
  * An operation is tried first; if it would have to wait, the reactor does it as soon as it can be
  * done, and the task is resumed with the result. One task may read and one may write at a time; a
- * second one has -EBUSY. Closing a handle ends both waits with -EBADF. Data that came before the end
- * is delivered before the end: 0. Nothing raises SIGPIPE.
+ * second one has -EBUSY. Closing a handle ends both waits with -EBADF. Data that came before the
+ * end is delivered before the end: 0. Nothing raises SIGPIPE.
  *
  * On -ECANCELED and -ETIMEDOUT nothing was moved; for those that move all or nothing less
  * (coro_write, coro_read_exact) coro_fd_moved says how much was.
@@ -123,13 +123,10 @@
 
 /* CORO_IO_BACKEND: which one; default: the system's best. */
 #define CORO_IO_EPOLL 1
-#define CORO_IO_KQUEUE 2
 #define CORO_IO_POLL 3
 #ifndef CORO_IO_BACKEND
 #if defined __linux__
 #define CORO_IO_BACKEND CORO_IO_EPOLL
-#elif defined __APPLE__ || defined __FreeBSD__ || defined __NetBSD__ || defined __OpenBSD__
-#define CORO_IO_BACKEND CORO_IO_KQUEUE
 #else
 #define CORO_IO_BACKEND CORO_IO_POLL
 #endif /* defined __linux__ */
@@ -182,8 +179,6 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
-#elif CORO_IO_BACKEND == CORO_IO_KQUEUE
-#include <sys/event.h>
 #endif /* CORO_IO_BACKEND == CORO_IO_EPOLL */
 
 /* ================================================================================================
@@ -214,15 +209,15 @@ struct coro_fd {
 
 enum { CORO_IN, CORO_OUT };
 
-/* coro_io_backend -- "epoll", "kqueue" or "poll". */
+/* coro_io_backend -- "epoll" or "poll". */
 CORO_API const char *coro_io_backend(void);
 
 /* coro_fd_adopt -- take over a descriptor of yours: it is made non-blocking, and is closed by
  * coro_close. -EBADF: it is none. -EBUSY: the handle is in use. */
 CORO_API int coro_fd_adopt(coro_fd *h, int number);
 
-/* coro_fd_release -- give it back as it was, blocking if it was: the descriptor; -EBADF: closed. Who
- * waits has -EBADF. */
+/* coro_fd_release -- give it back as it was, blocking if it was: the descriptor; -EBADF: closed.
+ * Who waits has -EBADF. */
 CORO_API int coro_fd_release(coro_fd *h);
 
 /* coro_close -- close it; whoever waits has -EBADF. Closed already: 0. */
@@ -234,8 +229,8 @@ static inline int coro_fd_number(const coro_fd *h)
     return h->number1 - 1;
 }
 
-/* coro_fd_moved -- how many bytes the last operation in this way (CORO_IN, CORO_OUT) has moved, also
- * one that failed or was cancelled. */
+/* coro_fd_moved -- how many bytes the last operation in this way (CORO_IN, CORO_OUT) has moved,
+ * also one that failed or was cancelled. */
 static inline size_t coro_fd_moved(const coro_fd *h, int way)
 {
     return h->way[way].moved;
@@ -344,7 +339,8 @@ CORO_API int coro_listen(coro_fd *h, const char *address, int backlog);
  * already is skipped.
  *
  * Errors:     -ECANCELED, -ETIMEDOUT: no connection is lost. -EMFILE, -ENFILE, -ENOBUFS, -ENOMEM:
- *             it waits in the kernel; try again later. -EBUSY: another task accepts, or conn is open.
+ *             it waits in the kernel; try again later. -EBUSY: another task accepts, or conn is
+ *             open.
  */
 CORO_API CORO__MUST_USE coro_op coro_accept(coro_task *co, coro_fd *listener, coro_fd *conn);
 
@@ -1046,13 +1042,13 @@ CORO_API int coro_process_spawn(coro_process *p, const coro_command *command);
  */
 CORO_API CORO__MUST_USE coro_op coro_process_wait(coro_task *co, coro_process *p);
 
-/* coro_process_kill -- send it a signal; if it has a group of its own, send it to the group. -ESRCH:
- * it has been reaped. -EINVAL: no signal. -EPERM. */
+/* coro_process_kill -- send it a signal; if it has a group of its own, send it to the group.
+ * -ESRCH: it has been reaped. -EINVAL: no signal. -EPERM. */
 CORO_API int coro_process_kill(coro_process *p, int signal);
 
 /* coro_process_fini -- end with it: close the pipes; if it has not ended, kill it (and its group,
- * if it has its own) with SIGKILL, and reap it. Tasks that wait for it are told. None there: nothing
- * is done. */
+ * if it has its own) with SIGKILL, and reap it. Tasks that wait for it are told. None there:
+ * nothing is done. */
 CORO_API void coro_process_fini(coro_process *p);
 
 /* coro_process_run -- run a program to its end; a coroutine's call: as coro_process_wait.
@@ -1133,7 +1129,7 @@ CORO__COROUTINE_DECLARE(coro_process_task);
 /* The object whose member p points to. */
 #define CORO__AROUND(type, member, p) ((type *)(void *)((char *)(p) - offsetof(type, member)))
 
-/* --- the reactor ----------------------------------------------------------------------------------
+/* --- the reactor --------------------------------------------------------------------------------
  * One for each loop, made by the first operation that has to wait. Each backend has the same few
  * functions: coro__poller_init, _fini, _add, _drop, _wait, _wake.
  *
@@ -1179,7 +1175,7 @@ struct coro_reactor {
     struct coro__offload *offload; /* what is done on threads; null: nothing yet */
     coro_fd *known; /* a ring; those to be looked at again come first */
     struct coro__foreign *foreign; /* in coro_wait_fd */
-    int poller;     /* epoll's or kqueue's descriptor */
+    int poller;     /* epoll's descriptor */
     int waker[2];   /* eventfd, or the two ends of a pipe */
     bool ms_only;   /* no epoll_pwait2 here */
     bool stray;     /* epoll may know a handle that is gone: its number was closed elsewhere */
@@ -1221,11 +1217,13 @@ static inline bool coro__handle_known(const coro_reactor *r, const coro_fd *h)
 static inline int coro__no_block(int number)
 {
     int flags = fcntl(number, F_GETFL);
-    return flags < 0 || fcntl(number, F_SETFL, flags | O_NONBLOCK) < 0 ? -errno : flags & O_NONBLOCK;
+    if (flags < 0 || fcntl(number, F_SETFL, flags | O_NONBLOCK) < 0)
+        return -errno;
+    return flags & O_NONBLOCK;
 }
 
 #if CORO_IO_BACKEND == CORO_IO_EPOLL
-/* --- epoll ---------------------------------------------------------------------------------------- */
+/* --- epoll ------------------------------------------------------------------------------------ */
 
 CORO_API const char *coro_io_backend(void)
 {
@@ -1334,7 +1332,7 @@ static inline void coro__poller_wait(coro_reactor *r, coro_time d)
 #endif /* CORO_IO_BACKEND == CORO_IO_EPOLL */
 
 #if CORO_IO_BACKEND == CORO_IO_POLL
-/* --- poll ----------------------------------------------------------------------------------------- */
+/* --- poll ------------------------------------------------------------------------------------- */
 
 CORO_API const char *coro_io_backend(void)
 {
@@ -1396,7 +1394,7 @@ static inline void coro__poller_drop(coro_reactor *r, coro_fd *h)
 {
 }
 
-/* Only what somebody waits for is asked for: else what is not read would be told again and again. */
+/* Only what somebody waits for is asked for: what is not read would be told again and again. */
 static inline void coro__poller_wait(coro_reactor *r, coro_time d)
 {
     coro_time ms = d / CORO_MS(1) + (d % CORO_MS(1) != 0);
@@ -1430,7 +1428,7 @@ static inline void coro__poller_wait(coro_reactor *r, coro_time d)
 }
 #endif /* CORO_IO_BACKEND == CORO_IO_POLL */
 
-/* --- what all backends share -------------------------------------------------------------------- */
+/* --- what all backends share ------------------------------------------------------------------ */
 
 static inline coro_time coro__reactor_now(void *arg)
 {
@@ -1575,7 +1573,7 @@ static inline int coro__fd_open(coro_fd *h, int number, int flags)
     return 0;
 }
 
-/* --- attempts ------------------------------------------------------------------------------------- */
+/* --- attempts --------------------------------------------------------------------------------- */
 
 /* A read(2) or recv(2) of whatever there is. */
 static inline intptr_t coro__attempt_read(coro_fd *h, void *to, size_t n)
@@ -1625,8 +1623,9 @@ static inline intptr_t coro__attempt_writev(coro_fd *h, const struct iovec *from
     m.msg_iov = (struct iovec *)(uintptr_t)from;
     m.msg_iovlen = (size_t)count;
     for (;;) {
-        ssize_t n = h->flags & CORO__FD_SOCKET ? sendmsg(coro_fd_number(h), &m, MSG_NOSIGNAL)
-                                               : coro__write_quietly(coro_fd_number(h), from, count);
+        int number = coro_fd_number(h);
+        ssize_t n = h->flags & CORO__FD_SOCKET ? sendmsg(number, &m, MSG_NOSIGNAL)
+                                               : coro__write_quietly(number, from, count);
         if (n >= 0)
             return n;
         if (errno == EAGAIN || errno == EWOULDBLOCK)
@@ -1756,8 +1755,8 @@ static inline intptr_t coro__attempt_stream_read(coro_fd *h, coro_stream *s);
 static inline intptr_t coro__attempt_stream_write(coro_fd *h, coro_stream *s, const char *data);
 static inline void coro__stream_behind(coro_fd *h);
 
-/* Do what waits in one way: the result, or CORO__IO_BLOCKED. What moves much has sixteen goes at it,
- * then others have theirs. */
+/* Do what waits in one way: the result, or CORO__IO_BLOCKED. What moves much has sixteen goes at
+ * it, then others have theirs. */
 static inline intptr_t coro__attempt(coro_fd *h, int way, intptr_t word)
 {
     coro_way *w = &h->way[way];
@@ -1823,7 +1822,7 @@ static inline intptr_t coro__attempt_noted(coro_fd *h, int way, intptr_t word)
     return n;
 }
 
-/* --- waiting ------------------------------------------------------------------------------------ */
+/* --- waiting ---------------------------------------------------------------------------------- */
 
 /* Nobody waits in this way any more. What a stream's reader left behind is written now. */
 static inline void coro__fd_idle(coro_fd *h, int way)
@@ -1950,7 +1949,7 @@ static inline coro_op coro__fd_begin(coro_task *co, coro_fd *h, int way, int doi
     return coro_suspend(co, &h->way[way].queue, &ops[doing == CORO__IO_CONNECT ? 2 : way], word);
 }
 
-/* --- descriptors ---------------------------------------------------------------------------------- */
+/* --- descriptors ------------------------------------------------------------------------------ */
 
 CORO_API int coro_fd_adopt(coro_fd *h, int number)
 {
@@ -2083,7 +2082,7 @@ CORO_API int coro_shutdown(coro_fd *h, int way)
     return shutdown(coro_fd_number(h), way == CORO_IN ? SHUT_RD : SHUT_WR) < 0 ? -errno : 0;
 }
 
-/* --- foreign descriptors ---------------------------------------------------------------------------
+/* --- foreign descriptors ------------------------------------------------------------------------
  * Registered for one event, while somebody waits: the number may be another descriptor's later. A
  * task that waits for both ways is in the first one's queue.
  */
@@ -2210,7 +2209,7 @@ CORO_API coro_op coro_wait_fd(coro_task *co, int number, int events)
                         events & (POLLIN | POLLOUT));
 }
 
-/* --- addresses and sockets ------------------------------------------------------------------------ */
+/* --- addresses and sockets -------------------------------------------------------------------- */
 
 /* "123": 123; anything else: -1. */
 static inline int coro__port_of(const char *text)
@@ -4481,8 +4480,8 @@ struct coro__signal_before {
     struct sigaction action;
 };
 
-/* For the handler, which is told nothing but a number: the library's only static variable but one. A
- * forked child has a copy, in which nothing is its own. */
+/* For the handler, which is told nothing but a number: the library's only static variable but one.
+ * A forked child has a copy, in which nothing is its own. */
 struct coro__signal_pipes {
     int to[65];      /* where each signal is written to, + 1 */
     pid_t owner[65]; /* the process whose hub that is */
