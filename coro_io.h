@@ -167,7 +167,7 @@ CORO_API const char *coro_io_backend(void);
 
 /* coro_fd_adopt -- take over a descriptor of yours: it is made non-blocking, and is closed by
  * coro_close. -EBADF: it is none. -EBUSY: the handle is in use. Copies of one descriptor, as a
- * terminal's 0, 1 and 2, become blocking together: give the one back last that was adopted first. */
+ * terminal's 0, 1 and 2, become blocking together: the first adopted is given back last. */
 CORO_API int coro_fd_adopt(coro_fd *h, int number);
 
 /* coro_fd_release -- give it back as it was, blocking if it was: the descriptor; -EBADF: closed. Who
