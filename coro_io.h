@@ -213,7 +213,8 @@ enum { CORO_IN, CORO_OUT };
 CORO_API const char *coro_io_backend(void);
 
 /* coro_fd_adopt -- take over a descriptor of yours: it is made non-blocking, and is closed by
- * coro_close. -EBADF: it is none. -EBUSY: the handle is in use. */
+ * coro_close. -EBADF: it is none. -EBUSY: the handle is in use. Copies of one descriptor, as a
+ * terminal's 0, 1 and 2, become blocking together: the first adopted is given back last. */
 CORO_API int coro_fd_adopt(coro_fd *h, int number);
 
 /* coro_fd_release -- give it back as it was, blocking if it was: the descriptor; -EBADF: closed.
@@ -348,7 +349,8 @@ CORO_API CORO__MUST_USE coro_op coro_accept(coro_task *co, coro_fd *listener, co
  *
  *   CORO_TRY(coro_connect(co, &my->conn, "127.0.0.1:7000"));
  *
- * Errors:     -EINVAL: no address. -EBUSY: h is in use. -ECONNREFUSED, -ENETUNREACH ...
+ * Errors:     -EINVAL: no address. -EBUSY: h is in use. -EAGAIN: the queue of a "unix:" listener is
+ *             full. -ECONNREFUSED, -ENETUNREACH ...
  */
 CORO_API CORO__MUST_USE coro_op coro_connect(coro_task *co, coro_fd *h, const char *address);
 
@@ -1261,7 +1263,7 @@ static inline int coro__poller_add(coro_reactor *r, coro_fd *h)
 {
     struct epoll_event e;
     e.data.ptr = h;
-    e.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+    e.events = EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET;
     if (h->flags & CORO__FD_FOREIGN)
         e.events = EPOLLONESHOT | (h->doing[CORO_IN] ? EPOLLIN : 0u) |
                    (h->doing[CORO_OUT] ? EPOLLOUT : 0u);
@@ -1324,6 +1326,8 @@ static inline void coro__poller_wait(coro_reactor *r, coro_time d)
         }
         if (r->stray && !coro__handle_known(r, h))
             continue;
+        if (e & EPOLLPRI) /* reads stop at the urgent byte, short as they are */
+            h->flags &= (uint16_t)~CORO__FD_STREAM;
         coro__fd_ready(r, h, (e & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0,
                        (e & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0,
                        (e & (EPOLLRDHUP | EPOLLHUP)) != 0);
@@ -1559,6 +1563,13 @@ static inline int coro__fd_register(coro_task *co, coro_fd *h)
     return 0;
 }
 
+/* Local sockets stop at a message that carries descriptors: only others are drained when short. */
+static inline int coro__stream_flag(const coro_address *a, int type)
+{
+    return type == SOCK_STREAM && (a->any.sa_family == AF_INET || a->any.sa_family == AF_INET6)
+               ? CORO__FD_STREAM : 0;
+}
+
 /* A handle takes a descriptor over, which is non-blocking. */
 static inline int coro__fd_open(coro_fd *h, int number, int flags)
 {
@@ -1665,7 +1676,7 @@ static inline intptr_t coro__attempt_accept(coro_fd *h, coro_fd *conn)
         }
 #endif /* defined __linux__ || defined __FreeBSD__ || ... */
         if (number >= 0)
-            return coro__fd_open(conn, number, CORO__FD_SOCKET | CORO__FD_STREAM);
+            return coro__fd_open(conn, number, h->flags & (CORO__FD_SOCKET | CORO__FD_STREAM));
         switch (errno) {
         case EAGAIN:
             return CORO__IO_BLOCKED;
@@ -1954,7 +1965,8 @@ static inline coro_op coro__fd_begin(coro_task *co, coro_fd *h, int way, int doi
 CORO_API int coro_fd_adopt(coro_fd *h, int number)
 {
     int type = 0, rc, blocking, flags = 0;
-    socklen_t size = sizeof type;
+    coro_address at;
+    socklen_t size = sizeof type, room = sizeof at - offsetof(coro_address, any);
     if (h->number1)
         return -EBUSY;
     blocking = coro__no_block(number);
@@ -1962,7 +1974,9 @@ CORO_API int coro_fd_adopt(coro_fd *h, int number)
         return blocking;
     rc = getsockopt(number, SOL_SOCKET, SO_TYPE, &type, &size);
     if (rc == 0)
-        flags = CORO__FD_SOCKET | (type == SOCK_STREAM ? CORO__FD_STREAM : 0);
+        flags = CORO__FD_SOCKET;
+    if (rc == 0 && getsockname(number, &at.any, &room) == 0)
+        flags |= coro__stream_flag(&at, type);
     return coro__fd_open(h, number, flags | (blocking ? 0 : CORO__FD_RESTORE));
 }
 
@@ -2360,7 +2374,7 @@ static inline int coro__bind(coro_fd *h, const char *address, int type, int back
         close(number);
         return rc;
     }
-    return coro__fd_open(h, number, CORO__FD_SOCKET);
+    return coro__fd_open(h, number, CORO__FD_SOCKET | coro__stream_flag(&a, type));
 }
 
 CORO_API int coro_listen(coro_fd *h, const char *address, int backlog)
@@ -2392,7 +2406,7 @@ CORO_API coro_op coro_connect_to(coro_task *co, coro_fd *h, const coro_address *
     if (a->any.sa_family != AF_UNIX)
         (void)setsockopt(number, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     rc = connect(number, &a->any, a->length) < 0 ? -errno : 0;
-    (void)coro__fd_open(h, number, CORO__FD_SOCKET | CORO__FD_STREAM);
+    (void)coro__fd_open(h, number, CORO__FD_SOCKET | coro__stream_flag(a, SOCK_STREAM));
     if (rc == 0)
         return coro_done(co, 0);
     if (rc != -EINPROGRESS && rc != -EINTR) { /* interrupted: it goes on all the same */

@@ -950,6 +950,41 @@ TEST(messages_are_read_one_by_one_though_each_is_short) /* I33 */
         }
 }
 
+/* A message with a descriptor ends a read of a stream early. */
+TEST(a_stream_with_descriptors_in_it_does_not_stall) /* I33 */
+{
+    static CORO_TASK(reads_twice) t;
+    union {
+        struct cmsghdr head;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct iovec v = {(void *)(uintptr_t) "abcd", 4};
+    struct msghdr m;
+    int peer = pair(&a);
+    memset(&m, 0, sizeof m);
+    memset(&control, 0, sizeof control);
+    m.msg_iov = &v;
+    m.msg_iovlen = 1;
+    m.msg_control = &control;
+    m.msg_controllen = sizeof control;
+    control.head.cmsg_level = SOL_SOCKET;
+    control.head.cmsg_type = SCM_RIGHTS;
+    control.head.cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(&control.head), &peer, sizeof peer);
+    begin();
+    coro_start(&io_loop.root, &t, reads_twice, .h = &a);
+    settle();
+    CHECK_EQ(sendmsg(peer, &m, 0), 4);
+    say(peer, "ef");
+    settle();
+    CHECK_EQ(t.frame.first, 4);
+    CHECK_EQ(t.frame.second, 2);
+    CHECK_EQ(close(peer), 0);
+    finish();
+    CHECK_EQ(t.frame.third, 0);
+    ends(-1);
+}
+
 TEST(a_terminal_gives_its_lines_and_its_end) /* I33 */
 {
     static CORO_TASK(messages) t;
@@ -1406,6 +1441,46 @@ TEST(much_for_one_leaves_turns_for_the_others) /* I34 */
     }
     CHECK_EQ(coro_loop_fini(&io_loop), 0);
     free(data);
+}
+
+/* All is there already, in a hundred pieces: no edge will come. */
+TEST(what_is_at_hand_is_taken_in_turns) /* I33, I34 */
+{
+    static CORO_TASK(reads_exact) t[3];
+    static CORO_TASK(reads) idle;
+    static char to[3][100];
+    coro_fd h[3];
+    int pipes_of[2], peer = pair(&a);
+    memset(h, 0, sizeof h);
+    begin();
+    coro_start(&io_loop.root, &idle, reads, .h = &a); /* first in the reactor's list */
+    settle();
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQ(pipe2(pipes_of, O_CLOEXEC | O_DIRECT), 0); /* packets */
+        if (fcntl(pipes_of[0], F_SETPIPE_SZ, 1 << 19) < 0)
+            return; /* not allowed here */
+        for (int n = 0; n < 100; n++)
+            say(pipes_of[1], "x");
+        CHECK_EQ(close(pipes_of[1]), 0);
+        CHECK_EQ(coro_fd_adopt(&h[i], pipes_of[0]), 0);
+        coro_start(&io_loop.root, &t[i], reads_exact, .h = &h[i], .to = to[i], .n = 100);
+    }
+    for (int turn = 0; turn < 4; turn++) {
+        if (turn == 0)
+            (void)coro_loop_step(&io_loop);
+        else
+            coro_loop_driver(&io_loop)->park(coro_loop_driver(&io_loop)->arg, &io_loop, 0);
+        for (int i = 0; i < 3; i++) /* within a helping of each other */
+            CHECK(labs((long)coro_fd_moved(&h[i], CORO_IN) -
+                       (long)coro_fd_moved(&h[0], CORO_IN)) <= 16);
+    }
+    say(peer, "x");
+    finish();
+    ends(peer);
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQ(coro_task_result(&t[i]), 100);
+        CHECK_EQ(coro_close(&h[i]), 0);
+    }
 }
 
 /* ---- loops ----------------------------------------------------------------------------------- */

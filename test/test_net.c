@@ -360,6 +360,30 @@ TEST(a_reset_is_an_error_and_no_end) /* I07 */
     done();
 }
 
+TEST(urgent_data_does_not_stall_what_follows) /* I33 */
+{
+    static CORO_TASK(reads) t, u;
+    connected("127.0.0.1:0");
+    begin();
+    coro_start(&io_loop.root, &t, reads, .h = &a);
+    settle();
+    CHECK_EQ(coro_task_cancel(&t), 1);
+    settle();
+    CHECK_EQ(send(coro_fd_number(&b), "ab", 2, 0), 2);
+    CHECK_EQ(send(coro_fd_number(&b), "!", 1, MSG_OOB), 1);
+    CHECK_EQ(send(coro_fd_number(&b), "cd", 2, 0), 2);
+    CHECK(wakeups() <= 8); /* all has come, and was told */
+    memset(&t, 0, sizeof t);
+    coro_start(&io_loop.root, &t, reads, .h = &a);
+    settle();
+    CHECK_EQ(coro_task_result(&t), 2);
+    coro_start(&io_loop.root, &u, reads, .h = &a);
+    settle();
+    CHECK_EQ(coro_task_result(&u), 2);
+    finish();
+    done();
+}
+
 /* ---- accepting ------------------------------------------------------------------------------ */
 
 static int plain_connect(void)
