@@ -2,7 +2,10 @@
 # Everything built lands in build/.
 
 HEADERS   := $(wildcard coro.h coro_sync.h coro_io.h)
-TESTS     := $(sort $(wildcard test/test_*.c))
+TESTS_io  := $(patsubst %,test/test_%.c,dial faults fd io_sweep io_timeout net process serve \
+               signal stream thread)
+TESTS_all := $(sort $(wildcard test/test_*.c))
+TESTS_core := $(filter-out $(TESTS_io),$(TESTS_all))
 EXAMPLES  := $(sort $(wildcard examples/*.c))
 
 # Tests that are not C++: left out when a C++ compiler builds them.
@@ -17,6 +20,8 @@ TESTS_C_ONLY :=
 #: FILTER=word      only the tests whose names contain the word
 #: FLAGS=...        more compiler flags
 #: BITS=32          a 32-bit program
+#: BACKEND=poll     of coro_io.h: epoll, poll; default: the system's best
+#: PART=all         all tests, those of coro_io.h only (io), or all others (core)
 #: WERROR=          warnings do not stop the build
 #: STRICT=1         a missing tool is a failure
 #: ROWS=text        only the rows of the matrix that contain the text
@@ -36,6 +41,9 @@ MODE    ?= inline
 FILTER  ?=
 FLAGS   ?=
 BITS    ?=
+BACKEND ?=
+PART    ?= all
+TESTS   := $(TESTS_$(PART))
 WERROR  ?= -Werror
 STRICT  ?=
 PREFIX  ?= /usr/local
@@ -62,12 +70,15 @@ $(error MODE=$(MODE) is neither inline nor shared)
 endif
 
 # Debian's gcc-multilib would remove every cross compiler, so the 64-bit headers' folder is named.
+BACKEND_epoll := -DCORO_IO_BACKEND=1
+BACKEND_poll  := -DCORO_IO_BACKEND=3
 BITS_32  := -m32 -isystem /usr/include/x86_64-linux-gnu
 LANGUAGE := $(if $(CXX_IN_USE),-x c++) -std=$(STD)
 # g++ takes a designated initializer that leaves members out for an oversight; in C it is the point.
 WARNINGS += $(if $(CXX_IN_USE),-Wno-missing-field-initializers)
 COMPILE  := $(LANGUAGE) $(OPT) -g -I. -Itest -pthread $(WARNINGS) $(SAN_$(SAN)) \
-            $(BITS_$(BITS)) $(if $(filter shared,$(MODE)),-DCORO_SHARED) $(FLAGS)
+            $(BITS_$(BITS)) $(if $(filter shared,$(MODE)),-DCORO_SHARED) $(FLAGS) \
+            $(BACKEND_$(BACKEND))
 LINK     := -pthread $(SAN_$(SAN)) $(BITS_$(BITS)) \
             $(if $(CXX_IN_USE),$(if $(findstring ++,$(CC)),,-lstdc++))
 
@@ -79,7 +90,8 @@ TEST_ENV := TEST_FILTER='$(FILTER)' TEST_SLOW=$(if $(RUN),20,$(if $(filter none,
 
 # A folder for each combination, so that they do not mix.
 CONFIG := $(subst /,_,$(subst $() $(),_,$(strip \
-            $(CC) $(STD) $(OPT) $(MODE) $(SAN) $(BITS) $(FLAGS) $(if $(WERROR),,warn))))
+            $(CC) $(STD) $(OPT) $(MODE) $(SAN) $(BITS) $(BACKEND) $(PART) $(FLAGS) \
+            $(if $(WERROR),,warn))))
 B      := build/$(CONFIG)
 
 TESTS_HERE := $(if $(CXX_IN_USE),$(filter-out $(TESTS_C_ONLY),$(TESTS)),$(TESTS))
@@ -219,6 +231,14 @@ gcc      c11    -O2  inline  none      FLAGS=-DCORO_LABELS_AS_VALUES=1
 clang    c11    -O2  shared  asan      FLAGS=-DCORO_LABELS_AS_VALUES=1
 gcc      c11    -O1  shared  asan      FLAGS=-DCORO_READY_RING=0
 gcc      c11    -O1  shared  asan      FLAGS=-DCORO_WHEEL_BITS=0
+gcc      c11    -O1  inline  asan      PART=io
+gcc      gnu11  -O0  shared  asan      PART=io BACKEND=poll
+gcc      c17    -O2  shared  none      PART=io BITS=32
+clang    c11    -O2  shared  none      PART=io
+clang    c11    -O1  shared  asan      PART=io BACKEND=poll
+clang    c11    -O1  shared  tsan      PART=io FILTER=thread
+g++      c++20  -O1  shared  none      PART=io BACKEND=poll
+clang++  c++20  -O2  shared  none      PART=io
 Cortex-M: chip-cortexm
 AVR:      chip-avr
 fail:     fail
@@ -231,7 +251,7 @@ endef
 export MATRIX
 
 matrix: ## the tests over compilers, standards, levels, modes, sanitizers and chips
-	@MAKE='$(MAKE)' STRICT=$(STRICT) ROWS='$(ROWS)' tools/matrix.sh
+	@PART=core MAKE='$(MAKE)' STRICT=$(STRICT) ROWS='$(ROWS)' tools/matrix.sh
 
 chip-cortexm:
 	@$(call have,test/chip/cortexm/run.sh); $(call need,arm-none-eabi-gcc); \

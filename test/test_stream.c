@@ -97,14 +97,39 @@ struct with {
     int n;
 };
 
-static void with_open(struct with *w)
+static void with_pair(struct with *w, const int pair[2])
 {
-    int pair[2];
-    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
     other = pair[1];
     CHECK_EQ(coro_fd_adopt(&w->fd, pair[0]), 0);
     CHECK_EQ(coro_stream_open(&w->s, &w->fd, w->in, sizeof w->in, w->out, sizeof w->out), 0);
     recvs = sends = 0;
+}
+
+static void with_open(struct with *w)
+{
+    int pair[2];
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    with_pair(w, pair);
+}
+
+/* Of TCP a short read means that there is no more. */
+static void with_open_tcp(struct with *w)
+{
+    struct sockaddr_in at;
+    socklen_t size = sizeof at;
+    int pair[2], on = 1, listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    memset(&at, 0, sizeof at);
+    at.sin_family = AF_INET;
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    CHECK_EQ(bind(listener, (struct sockaddr *)&at, sizeof at), 0);
+    CHECK_EQ(listen(listener, 1), 0);
+    CHECK_EQ(getsockname(listener, (struct sockaddr *)&at, &size), 0);
+    pair[1] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK_EQ(connect(pair[1], (struct sockaddr *)&at, sizeof at), 0);
+    CHECK_EQ(setsockopt(pair[1], IPPROTO_TCP, TCP_NODELAY, &on, sizeof on), 0);
+    pair[0] = accept(listener, NULL, NULL);
+    close(listener);
+    with_pair(w, pair);
 }
 
 static void with_close(struct with *w)
@@ -410,7 +435,7 @@ struct echoing {
 CORO(echoing)
 {
     CORO_BEGIN();
-    with_open(&my->w);
+    with_open_tcp(&my->w);
     coro_stream_close(&my->w.s);
     CORO_TRY(coro_stream_open(&my->w.s, &my->w.fd, my->in, sizeof my->in, my->out,
                               sizeof my->out));
