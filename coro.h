@@ -1590,7 +1590,8 @@ static inline void coro_note_add(coro_task *task, coro_note *note)
 {
     note->next = task->joiner;
     task->joiner = coro__of_note(note);
-    task->core.flags |= CORO__NOTED;
+    if (!(task->core.flags & CORO__NOTED)) /* a look is cheaper than a store */
+        task->core.flags |= CORO__NOTED;
 }
 
 /* coro_note_drop -- take it back. */

@@ -2338,17 +2338,17 @@ CORO_API coro_op coro_select_random(coro_task *co, coro_case *cases, int n, uint
         return coro_refuse(co);
     if (coro_is_local(co, cases))
         return coro_local();
-    for (i = 0; i < n; i++) {
+    for (i = 0; seed && i < n; i++)
         cases[i].index = i;
-        if (cases[i].attempt && cases[i].item && /* a word of the user's may be any number */
-            (coro_is_local(co, (void *)cases[i].word) || coro_is_local(co, cases[i].item)))
-            return coro_local();
-    }
     for (i = 0; i < n; i++) {
         int at = seed ? coro__case_drawn(cases, n, i, seed) : i;
-        if (!cases[at].attempt)
+        const coro_case *c = &cases[at];
+        if (!c->attempt)
             continue;
-        if (cases[at].attempt(&cases[at], co))
+        if (c->item && /* else the word is the user's, and may be any number */
+            (coro_is_local(co, (const void *)c->word) || coro_is_local(co, c->item)))
+            return coro_local();
+        if (c->attempt(&cases[at], co))
             return coro_done(co, at);
         if (coro__line_foreign(cases[at].line, co))
             return coro_done(co, -EPERM);
