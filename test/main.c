@@ -232,6 +232,8 @@ static int run_process(const struct test *t, FILE *out)
             close(null);
         }
         redirect(out, true);
+        signal(SIGINT, SIG_DFL); /* a shell's background jobs have it ignored */
+        signal(SIGQUIT, SIG_DFL);
         run_body(t);
     }
     setpgid(pid, pid);          /* in both, so that it is done whoever comes first */
