@@ -2218,8 +2218,12 @@ CORO_API int coro__topic_fini(coro_topic *t)
 static inline bool coro__case_attempt_get(coro_case *c, coro_task *co)
 {
     coro_queue *q = (coro_queue *)c->object;
-    c->rc = coro__line_foreign(&q->putters, co)
-                ? -EPERM : coro__queue_take(q, (void *)c->word, c->shape);
+    c->rc = 1;
+    if (c->shape.order == CORO__FIFO && coro__queue_between(q, c->shape))
+        coro__queue_take_first(q, (void *)c->word, c->shape); /* nobody waits */
+    else
+        c->rc = coro__line_foreign(&q->putters, co)
+                    ? -EPERM : coro__queue_take(q, (void *)c->word, c->shape);
     return c->rc || q->closed;
 }
 
