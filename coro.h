@@ -333,6 +333,8 @@
 #define CORO__UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define CORO__PREFETCH(p) (CORO_HOSTED ? __builtin_prefetch(p) : (void)0)
 #define CORO__T(text) (CORO_TEXTS ? text : "")
+/* The object whose member p points to. */
+#define CORO__AROUND(type, member, p) ((type *)(void *)((char *)(p) - offsetof(type, member)))
 #define CORO__CAT_(a, b) a##b
 #define CORO__CAT(a, b) CORO__CAT_(a, b)
 #define CORO__PRAGMA(text) _Pragma(#text)

@@ -1128,9 +1128,6 @@ CORO__COROUTINE_DECLARE(coro_process_task);
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 
-/* The object whose member p points to. */
-#define CORO__AROUND(type, member, p) ((type *)(void *)((char *)(p) - offsetof(type, member)))
-
 /* --- the reactor --------------------------------------------------------------------------------
  * One for each loop, made by the first operation that has to wait. Each backend has the same few
  * functions: coro__poller_init, _fini, _add, _drop, _wait, _wake.

@@ -997,9 +997,6 @@ typedef struct coro__pool_slot {
 
 /* --- the machinery of the macros above -------------------------------------------------------- */
 
-/* The object whose member p points to. */
-#define CORO__AROUND(type, member, p) ((type *)(void *)((char *)(p) - offsetof(type, member)))
-
 /* Slots behind a head, and two numbers that are part of the type. */
 #define CORO__SLOTS_OF(type, slot, n, order_)                                                     \
     struct {                                                                                      \
