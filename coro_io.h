@@ -2347,7 +2347,18 @@ static inline bool coro__stale(const coro_address *a)
     return stale && unlink(a->local.sun_path) == 0;
 }
 
-static inline int coro__bind(coro_fd *h, const char *address, int type, int backlog)
+/* Several sockets of one port: the kernel deals connections out among them. */
+static inline int coro__share_port(int number)
+{
+#if defined SO_REUSEPORT
+    int on = 1;
+    return setsockopt(number, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) < 0 ? -errno : 0;
+#else
+    return -ENOSYS;
+#endif /* defined SO_REUSEPORT */
+}
+
+static inline int coro__bind(coro_fd *h, const char *address, int type, int backlog, bool shared)
 {
     coro_address a;
     int number, on = 1, rc = coro_address_parse(&a, address);
@@ -2362,7 +2373,10 @@ static inline int coro__bind(coro_fd *h, const char *address, int type, int back
         (void)setsockopt(number, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (type == SOCK_STREAM && a.any.sa_family != AF_UNIX) /* for those that are accepted */
         (void)setsockopt(number, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    rc = bind(number, &a.any, a.length) < 0 ? -errno : 0;
+    if (shared)
+        rc = coro__share_port(number);
+    if (rc == 0)
+        rc = bind(number, &a.any, a.length) < 0 ? -errno : 0;
     if (rc == -EADDRINUSE && coro__stale(&a))
         rc = bind(number, &a.any, a.length) < 0 ? -errno : 0;
     if (rc == 0 && type == SOCK_STREAM && listen(number, backlog > 0 ? backlog : SOMAXCONN) < 0)
@@ -2376,7 +2390,7 @@ static inline int coro__bind(coro_fd *h, const char *address, int type, int back
 
 CORO_API int coro_listen(coro_fd *h, const char *address, int backlog)
 {
-    return coro__bind(h, address, SOCK_STREAM, backlog);
+    return coro__bind(h, address, SOCK_STREAM, backlog, false);
 }
 
 CORO_API coro_op coro_accept(coro_task *co, coro_fd *listener, coro_fd *conn)
@@ -2425,7 +2439,7 @@ CORO_API coro_op coro_connect(coro_task *co, coro_fd *h, const char *address)
 
 CORO_API int coro_udp_open(coro_fd *h, const char *address)
 {
-    return coro__bind(h, address, SOCK_DGRAM, 0);
+    return coro__bind(h, address, SOCK_DGRAM, 0, false);
 }
 
 CORO_API int coro_udp_join(coro_fd *h, const char *group, unsigned interface)
@@ -4178,30 +4192,7 @@ CORO_API int coro__run_threads(int n, const coro_info *info, const void *frame, 
 
 CORO_API int coro_listen_shared(coro_fd *h, const char *address, int backlog)
 {
-    coro_address a;
-    int number, on = 1, rc = coro_address_parse(&a, address);
-    if (h->number1)
-        return -EBUSY;
-    if (rc < 0)
-        return rc;
-    number = coro__socket(&a, SOCK_STREAM);
-    if (number < 0)
-        return number;
-    (void)setsockopt(number, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-#if defined SO_REUSEPORT
-    if (setsockopt(number, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) < 0)
-        rc = -errno;
-#else
-    rc = -ENOSYS;
-#endif /* defined SO_REUSEPORT */
-    if (rc == 0 && (bind(number, &a.any, a.length) < 0 ||
-                    listen(number, backlog > 0 ? backlog : SOMAXCONN) < 0))
-        rc = -errno;
-    if (rc < 0) {
-        close(number);
-        return rc;
-    }
-    return coro__fd_open(h, number, CORO__FD_SOCKET);
+    return coro__bind(h, address, SOCK_STREAM, backlog, true);
 }
 
 /* --- files ------------------------------------------------------------------------------------ */
