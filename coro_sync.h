@@ -1269,7 +1269,7 @@ static inline void coro__line_leave(coro_line *line, coro_task *task)
 
 /* Everything here is one loop's: what another's task waits for could be completed by a thread that
  * has no right to. */
-static inline bool coro__foreign(const coro_task *holder, const coro_task *co)
+static inline bool coro__of_another(const coro_task *holder, const coro_task *co)
 {
     return holder && coro_loop_of(holder) != coro_loop_of(co);
 }
@@ -1277,7 +1277,7 @@ static inline bool coro__foreign(const coro_task *holder, const coro_task *co)
 static inline bool coro__line_foreign(const coro_line *line, const coro_task *co)
 {
     coro_waiter w;
-    return coro_line_first(line, &w) && coro__foreign(coro__waiter_task(w), co);
+    return coro_line_first(line, &w) && coro__of_another(coro__waiter_task(w), co);
 }
 
 CORO_API coro_op coro_line_wait(coro_task *co, coro_line *line, const coro_ops *ops, intptr_t word)
@@ -1454,7 +1454,7 @@ CORO_API coro_op coro_once_enter(coro_task *co, coro_once *o)
         return coro_refuse(co);
     if (o->owner == co)
         return coro_done(co, -EDEADLK);
-    if (coro__foreign(o->owner, co))
+    if (coro__of_another(o->owner, co))
         return coro_done(co, -EPERM);
     if (o->owner)
         return coro_line_wait(co, &o->line, &ops, 0);
@@ -1499,7 +1499,7 @@ CORO_API int coro_mutex_try_lock(coro_task *co, coro_mutex *m)
     if (m->dead)
         return -EOWNERDEAD;
     if (m->owner)
-        return m->owner == co ? -EDEADLK : coro__foreign(m->owner, co) ? -EPERM : -EAGAIN;
+        return m->owner == co ? -EDEADLK : coro__of_another(m->owner, co) ? -EPERM : -EAGAIN;
     coro__mutex_take(co, m);
     return 0;
 }
@@ -1623,7 +1623,7 @@ CORO_API int coro__rwlock_try(coro_task *co, coro_rwlock *l, bool write)
         return -EOWNERDEAD;
     if (l->writer == co)
         return -EDEADLK;
-    if (coro__foreign(l->writer, co))
+    if (coro__of_another(l->writer, co))
         return -EPERM;
     if (!coro__line_empty(&l->line) || !coro__rwlock_room(l, write))
         return -EAGAIN;
