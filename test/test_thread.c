@@ -1236,7 +1236,7 @@ struct no_thread {
 CORO(no_thread)
 {
     CORO_BEGIN();
-    my->options.stack = SIZE_MAX / 2 + 1; /* no machine has that */
+    my->options.stack = SIZE_MAX / 4 * 3; /* no machine has that */
     CORO_TRY(coro_threads_for(coro_loop_of(co), &my->options));
     CORO_AWAIT(my->rc, coro_blocking(co, count_run, &my->count));
     CHECK_EQ(my->rc, -EAGAIN);
