@@ -1145,7 +1145,7 @@ enum {
     CORO__FD_RESTORE = 32, /* was blocking, and is again when it is given back */
     CORO__FD_AGAIN = 64,   /* to be looked at in the next turn, without being asked to */
     CORO__FD_FOREIGN = 128, /* of coro_wait_fd */
-    CORO__FD_STREAM = 256,  /* less than asked for means: there is no more for now */
+    CORO__FD_STREAM = 256,  /* less than asked for means: no more is there */
     CORO__FD_WATCHED = 1024 /* of a coro__watched: somebody is called */
 };
 
