@@ -120,12 +120,13 @@
  *   coro_loop_drive coro_loop_driver coro_loop_alloc coro_loop_free coro_loop_now    no - - t
  *   coro_loop_rung coro_post coro_irq_raise       no  no  no  i
  *   coro_irq_wait              yes       yes     yes       c
+ *   coro_irq_forget            no        no      no        t
  *   coro_dump coro_stats coro_verify      no     no   no   t
  *   coro_suspend coro_done coro_refuse coro_complete coro_word  no  -  -  t
  *   coro_alarm coro_move coro_waits_since         no     no   no   t
  *   coro_note_add coro_note_drop coro_report      no     no   no   t
  *   coro_waitq_next coro_waitq_before coro_waitq_last                no   no   no   t
- *   coro_is_local coro_local coro_loop_recent     no     no   no   t
+ *   coro_is_local coro_may_be_local coro_local coro_loop_recent      no   no   no   t
  *   CORO_S CORO_MS CORO_US coro_time_before coro_time_after coro_time_since   -  -  -  t
  *   CORO_ASSERT CORO_MEMCPY CORO_TRAP             yours to replace
  */
@@ -1499,6 +1500,9 @@ CORO_API bool coro_post(coro_loop *loop, coro_post_node *node);
 /* coro_irq_raise -- ring the bell. One store. From one interrupt or thread only. */
 CORO_API void coro_irq_raise(coro_irq *irq);
 
+/* coro_irq_forget -- what it has been rung so far is not to be told, unless a task waits for it. */
+CORO_API void coro_irq_forget(coro_irq *irq);
+
 /* coro_irq_wait -- wait until it has been rung; how many times since we were told last. Errors:
  * -ECANCELED, -ETIMEDOUT: no ring is lost; -EBUSY: another task waits. */
 CORO_API CORO__MUST_USE coro_op coro_irq_wait(coro_task *co, coro_irq *irq);
@@ -1682,6 +1686,13 @@ static inline bool coro__on_stack(const coro_loop *loop, const void *p)
 static inline bool coro_is_local(const coro_task *co, const void *p)
 {
     return CORO_STACK_CHECK && coro__on_stack(co->loop, p);
+}
+
+/* coro_may_be_local -- a quick look, for what is always in a hurry: true for what is in the page
+ * where a body's variables are, unless it was called deep down. coro_is_local makes sure. */
+static inline bool coro_may_be_local(const coro_task *co, const void *p)
+{
+    return CORO_STACK_CHECK && co->loop->stack - (uintptr_t)p < 4096;
 }
 
 /* coro_local -- trap, in the name of the line that awaits. */
@@ -4152,6 +4163,12 @@ static inline coro_abort coro__abort_irq(coro_task *task, coro_waitq *queue)
 }
 
 CORO__WAITS(irq, CORO__T("interrupt"), coro__abort_irq)
+
+CORO_API void coro_irq_forget(coro_irq *irq)
+{
+    if (!irq->waiter)
+        CORO__STORE(&irq->seen, CORO__LOAD(&irq->raised));
+}
 
 CORO_API coro_op coro_irq_wait(coro_task *co, coro_irq *irq)
 {

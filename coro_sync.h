@@ -1180,13 +1180,6 @@ static inline void coro__queue_take_first(coro_queue *q, void *item, coro__shape
     coro__copy(item, coro__slot(q, at, shape) + shape.item, shape.size);
 }
 
-/* In the page where the variables of a coroutine's body are, if it was not called deep down: a
- * quick look, the slow way makes sure. */
-static inline bool coro__near_stack(const coro_task *co, const void *p)
-{
-    return CORO_STACK_CHECK && coro_loop_of(co)->stack - (uintptr_t)p < 4096;
-}
-
 /* Neither empty nor full: nobody waits. In one comparison. */
 static inline bool coro__queue_between(const coro_queue *q, coro__shape shape)
 {
@@ -1200,7 +1193,7 @@ CORO__FAST CORO__MUST_USE static inline coro_op coro__queue_put(coro_task *co, c
     if (shape.order != CORO__FIFO ||
         CORO__UNLIKELY(!(shape.room == 1 ? !q->depth && coro__line_empty(&q->getters)
                                          : coro__queue_between(q, shape)) ||
-                       coro_cancelled(co) || q->closed || coro__near_stack(co, item)))
+                       coro_cancelled(co) || q->closed || coro_may_be_local(co, item)))
         return coro__queue_put_slow(co, q, item, shape);
     q->unfinished++;
     coro__queue_append(q, item, shape);
@@ -1214,7 +1207,7 @@ CORO__FAST CORO__MUST_USE static inline coro_op coro__queue_get(coro_task *co, c
     if (shape.order != CORO__FIFO ||
         CORO__UNLIKELY(!(shape.room == 1 ? q->depth && coro__line_empty(&q->putters)
                                          : coro__queue_between(q, shape)) ||
-                       coro_cancelled(co) || coro__near_stack(co, item)))
+                       coro_cancelled(co) || coro_may_be_local(co, item)))
         return coro__queue_get_slow(co, q, item, shape);
     coro__queue_take_first(q, item, shape);
     return coro_done(co, 1);
@@ -2118,8 +2111,7 @@ CORO_API coro_op coro__ring_wait(coro_task *co, coro_ring *r)
 {
     if (coro_cancelled(co))
         return coro_refuse(co);
-    if (!r->bell.waiter) /* of items that have been got, nothing is to be heard any more */
-        CORO__STORE(&r->bell.seen, CORO__LOAD(&r->bell.raised));
+    coro_irq_forget(&r->bell); /* of items that have been got, nothing is to be heard any more */
     if (r->got != CORO__LOAD(&r->put))
         return coro_done(co, 1);
     return coro_irq_wait(co, &r->bell);
