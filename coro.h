@@ -114,7 +114,7 @@
  *   coro_gen_open              no        no      no        c
  *   coro_gen_next coro_gen_close as the generator          c
  *   coro_context_set coro_context_get     no     no   no   c, t
- *   coro_run coro_run_with     blocks    -       yes       outside a loop
+ *   coro_run coro_run_with coro_run_around        blocks  -  yes  outside a loop
  *   coro_loop_init coro_loop_run coro_loop_fini   -  -  yes  outside a loop
  *   coro_loop_step coro_loop_deadline coro_loop_stop coro_loop_hold coro_loop_release
  *   coro_loop_drive coro_loop_driver coro_loop_alloc coro_loop_free coro_loop_now    no - - t
@@ -125,6 +125,8 @@
  *   coro_suspend coro_done coro_refuse coro_complete coro_word  no  -  -  t
  *   coro_alarm coro_move coro_waits_since         no     no   no   t
  *   coro_note_add coro_note_drop coro_report      no     no   no   t
+ *   coro_spawn_copy            no        no      yes       t
+ *   coro_info_of coro_frame_of  CORO_LIBRARY_DECLARE CORO_LIBRARY    declare
  *   coro_waitq_next coro_waitq_before coro_waitq_last                no   no   no   t
  *   coro_is_local coro_may_be_local coro_local coro_loop_recent      no   no   no   t
  *   CORO_S CORO_MS CORO_US coro_time_before coro_time_after coro_time_since   -  -  -  t
@@ -1138,11 +1140,11 @@ template <> struct coro__signed<long long &> { enum { yes = 1 }; };
         coro__e;                                                                                  \
     })
 
-#define CORO__RUN(options_, fn, ...)                                                              \
+#define CORO__RUN(options_, around_, fn, ...)                                                     \
     __extension__({                                                                               \
         CORO_TASK(fn) coro__main;                                                                 \
         coro__main.frame = CORO__NEW(fn, NULL, __VA_ARGS__);                                      \
-        coro__run((options_), &coro__main.task, &CORO__CAT(fn, _coro));                           \
+        coro__run((options_), (around_), &coro__main.task, &CORO__CAT(fn, _coro));                \
     })
 
 #define CORO__TASK_OF(t) ((coro_task *)(uintptr_t)&(t)->CORO_TASK_or_coro_task_expected)
@@ -1421,10 +1423,10 @@ CORO_API void *coro_context_get(const coro_task *co, const void *key);
  *             those who did not end even when cancelled are gone: zero what they used, apart from
  *             their frames, before it is used again. -ENOMEM; -ENOSYS: bare metal and no driver.
  */
-#define coro_run(...) CORO__RUN(NULL, __VA_ARGS__, )
+#define coro_run(...) CORO__RUN(NULL, NULL, __VA_ARGS__, )
 
 /* coro_run_with -- with options: coro_run_with(&(coro_options){.clock = CORO_VIRTUAL}, app); */
-#define coro_run_with(options, ...) CORO__RUN(options, __VA_ARGS__, )
+#define coro_run_with(options, ...) CORO__RUN(options, NULL, __VA_ARGS__, )
 
 /* coro_loop_init -- for owners of a loop. options may be null. Then spawn into &loop->root. Errors:
  * -EINVAL, -ENOMEM, -ENOSYS, as for coro_run. */
@@ -1612,6 +1614,48 @@ static inline void coro_note_drop(coro_task *task, coro_note *note)
 /* coro_report -- say something about a task to options.report: its name, text, where it is. */
 CORO__COLD_API void coro_report(const coro_task *task, const char *text);
 
+/* coro_info_of -- a coroutine as a value, for headers whose users name what is to be run. */
+#define coro_info_of(fn) (&CORO__CAT(fn, _coro))
+
+/* coro_frame_of -- a frame for it, to be copied: coro_frame_of(worker, .id = 7). */
+#define coro_frame_of(...) CORO__FRAME_OF(__VA_ARGS__, )
+#define CORO__FRAME_OF(fn, ...) CORO__NEW(fn, NULL, __VA_ARGS__)
+
+/* coro_spawn_copy -- coro_spawn, of a coroutine that is a value, with a copy of a frame: the task,
+ * which is there until its end, so that it can be given notes. Null: the group is closed, or there
+ * is no memory; unlike with coro_spawn the group is not told. */
+CORO_API coro_task *coro_spawn_copy(coro_group *group, const coro_info *info, const void *frame,
+                                    size_t size);
+
+/* Who has something to do around a coro_run. */
+typedef struct coro_around {
+    void (*begin)(struct coro_around *around, coro_task *task); /* the task has been started */
+    int (*end)(struct coro_around *around, int result);         /* the loop is over: the result */
+} coro_around;
+
+/* coro_run_around -- coro_run_with, with that; around may be null. */
+#define coro_run_around(options, around, ...) CORO__RUN(options, around, __VA_ARGS__, )
+
+/* CORO_LIBRARY_DECLARE, CORO_LIBRARY -- as CORO_DECLARE and CORO_DEFINE, for a header's coroutines:
+ * with CORO_SHARED one file has them, else every file has its own. */
+#if defined CORO_SHARED && defined __cplusplus
+#define CORO_LIBRARY_DECLARE(name) extern "C" { CORO_DECLARE(name); } CORO__SEMICOLON
+#define CORO_LIBRARY(name) CORO_DEFINE(name)
+#elif defined CORO_SHARED
+#define CORO_LIBRARY_DECLARE(name) CORO_DECLARE(name)
+#define CORO_LIBRARY(name) CORO_DEFINE(name)
+#else
+#define CORO_LIBRARY_DECLARE(name)                                                                \
+    CORO__TYPES(name)                                                                             \
+    CORO__STRICT CORO__UNUSED static coro_ret name(coro_task *co, struct name *my);               \
+    CORO__STRICT_END CORO__SEMICOLON
+#define CORO_LIBRARY(name)                                                                        \
+    CORO__RUN_FUNCTION(name)                                                                      \
+    CORO__UNUSED static const coro_info CORO__CAT(name, _coro) = CORO__INFO(name);                \
+    CORO__STRICT CORO__COMPILE static coro_ret name(coro_task *co, struct name *my)
+#endif /* defined CORO_SHARED && defined __cplusplus */
+#define CORO__SEMICOLON CORO__STATIC_ASSERT(true, "")
+
 static inline coro_op coro__op(intptr_t v)
 {
     coro_op op;
@@ -1720,7 +1764,7 @@ CORO_API coro_task *coro__spawn(coro_group *, const coro_info *);
 CORO__COLD_API int coro__not_spawned(coro_group *, const coro_info *);
 CORO_API coro_task *coro__not_alive(const coro_group *, coro_task *, const char *file, int line);
 CORO_API int coro__start(coro_group *, coro_task *, const coro_info *);
-CORO_API int coro__run(const coro_options *, coro_task *, const coro_info *);
+CORO_API int coro__run(const coro_options *, coro_around *, coro_task *, const coro_info *);
 CORO_API void coro__scope_open(coro_task *, coro_frame *, coro_scope *, int kind, int line);
 CORO_API coro_time coro__from_now(coro_task *, coro_time d);
 CORO_API void coro__deadline_open(coro_task *, coro_frame *, coro_scope *, coro_time, int line);
@@ -3860,6 +3904,15 @@ CORO_API coro_task *coro__spawn(coro_group *group, const coro_info *info)
     return coro__task_init(group, task, info, CORO__SPAWNED);
 }
 
+CORO_API coro_task *coro_spawn_copy(coro_group *group, const coro_info *info, const void *frame,
+                                    size_t size)
+{
+    coro_task *task = coro__spawn(group, info);
+    if (task)
+        CORO_MEMCPY(task->leaf, frame, size);
+    return task;
+}
+
 CORO_API int coro__start(coro_group *group, coro_task *task, const coro_info *info)
 {
     if ((group->done || group->done_out) && task->core.outer == &group->scope.core) {
@@ -4752,7 +4805,8 @@ CORO_API int coro_loop_fini(coro_loop *loop)
     return 0;
 }
 
-CORO_API int coro__run(const coro_options *options, coro_task *task, const coro_info *info)
+CORO_API int coro__run(const coro_options *options, coro_around *around, coro_task *task,
+                       const coro_info *info)
 {
     coro_loop loop;
     int rc, e = coro_loop_init(&loop, options);
@@ -4764,9 +4818,13 @@ CORO_API int coro__run(const coro_options *options, coro_task *task, const coro_
     rc = coro__start(&loop.root, task, info);
     if (rc == 0) {
         task->core.flags |= CORO__NOTED;
+        if (around)
+            around->begin(around, task);
         rc = coro_loop_run(&loop);
         if (rc == 0)
             rc = coro__task_result(task);
+        if (around)
+            rc = around->end(around, rc);
     }
     (void)coro_loop_fini(&loop);
     return rc;

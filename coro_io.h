@@ -41,7 +41,7 @@
  *     >>stream     buffered reading and writing: lines, separators, exact sizes, printf
  *     >>serve      servers: accepting, limits, draining
  *     >>thread     blocking functions, names, dialling, mailboxes, a loop per core, files
- *     >>signals    signals as something to wait for; coro_main
+ *     >>signals    signals as something to wait for; coro_run
  *     >>process    other programs: spawning, waiting, killing
  *     >>impl       the implementation; nothing below is needed to use this
  *
@@ -103,7 +103,7 @@
  *   coro_process_wait          yes       yes     yes       c
  *   coro_process_run coro_process_task     as coro_call       c
  *   coro_process_fini          no        no      no        t
- *   coro_main coro_main_with   blocks    -       yes       outside a loop
+ *   coro_run coro_run_with     blocks    -       yes       outside a loop
  */
 #if !defined CORO_IO_H
 #define CORO_IO_H
@@ -155,19 +155,11 @@
 #include <stdlib.h>
 #include <sys/wait.h>
 #if defined __linux__
-#include <sys/signalfd.h>
 #include <sys/syscall.h>
 #endif /* defined __linux__ */
 
-/* How signals and the ends of processes are heard. 0: the portable way: a handler that writes into
- * a pipe; a thread that waits. Processes change to it by themselves where the kernel is too old. */
-#ifndef CORO_IO_SIGNALFD
-#if defined __linux__
-#define CORO_IO_SIGNALFD 1
-#else
-#define CORO_IO_SIGNALFD 0
-#endif /* defined __linux__ */
-#endif /* !CORO_IO_SIGNALFD */
+/* How the ends of processes are heard. 0: the portable way: a thread that waits. It comes to that
+ * by itself where the kernel is too old. */
 #ifndef CORO_IO_PIDFD
 #if defined __linux__ && defined SYS_pidfd_open
 #define CORO_IO_PIDFD 1
@@ -518,19 +510,41 @@ static inline size_t coro_stream_buffered(const coro_stream *s, int way)
  * >>serve
  */
 
+struct coro__acceptor {
+    CORO_FRAME;
+    struct coro_server *server;
+    int rc;
+};
+CORO_LIBRARY_DECLARE(coro__acceptor);
+
+/* The frame of coro_serve. */
+struct coro__serving {
+    CORO_FRAME;
+    struct coro_server *server;
+    coro_group accepting;
+    coro_scope shield; /* of the handlers */
+    CORO_TASK(coro__acceptor) acceptor;
+};
+CORO_LIBRARY_DECLARE(coro__serving);
+
 /* A server. Set what you need, zero the rest; it may be read at any time. */
 typedef struct coro_server {
     coro_count limit;    /* of handlers at once; more wait in the kernel's backlog; 0: none */
     coro_time drain;     /* how long handlers may go on when it is cancelled */
     coro_total accepted; /* connections, */
-    coro_total failed;   /* whose handlers failed, */
     coro_total rejected; /* that were closed because there was no memory for a handler */
     coro_total starved;  /* times that the system had no descriptor or memory left */
-    coro_count active;   /* handlers now */
-    coro_count most;     /* so far */
-    int last_error;      /* of the last handler that failed */
+    coro_count most;     /* handlers at once, so far */
     bool draining;       /* it accepts no more: handlers may look here */
-    struct coro__serve *serving; /* while it does */
+    bool serving;
+    coro_group handlers; /* .alive: now; .failed: how many; .first: with which error the first */
+
+    struct coro__serving frame;
+    coro_fd *listener;
+    coro_fd conn;           /* accepted, not yet handed over */
+    const coro_info *info;  /* of the handlers */
+    void *fresh;            /* what their frames are copied from */
+    size_t size, at;        /* of that; of the connection in it */
 } coro_server;
 
 /* coro_serve -- accept connections, and have each handled by a task of its own. A coroutine's call.
@@ -549,8 +563,8 @@ typedef struct coro_server {
  *
  * Returns:    0, after coro_server_stop; else not without an error.
  * Errors:     -ECANCELED. -EBADF: the listener is closed, or was closed meanwhile; then handlers go
- *             on as long as they like, or until this is cancelled. -EBUSY: this coro_server serves
- *             already, or another task accepts. -ENOMEM. Else as coro_accept.
+ *             on as long as they like, or until this is cancelled. -EBUSY: another task accepts.
+ *             -ENOMEM. Else as coro_accept.
  */
 #define coro_serve(co, server, listener, member, ...)                                             \
     CORO__SERVE(co, server, listener, member, __VA_ARGS__, )
@@ -559,23 +573,21 @@ typedef struct coro_server {
  * not serve, or has been stopped. */
 CORO_API int coro_server_stop(coro_server *server);
 
-/* A handler's frame is made once, and copied for each connection. */
-#define CORO__SERVE(co_, server_, listener_, member_, fn, ...)                                    \
-    coro__call_to_be_awaited_with_CORO_TRY(__extension__({                                        \
-        coro_task *coro__c = (co_);                                                               \
-        struct coro__serve *coro__s = coro__serve_open(coro__c, CORO__ME, (server_), (listener_), \
-                                                       &CORO__CAT(fn, _coro), __LINE__);          \
-        struct fn *coro__f = (struct fn *)coro__serve_frame(coro__s);                             \
-        if (coro__f)                                                                              \
-            *coro__f = CORO__NEW(fn, NULL, __VA_ARGS__);                                          \
-        coro__serve_call(coro__c, coro__s, !coro__f ? NULL :                                      \
-                    CORO__STORAGE_OF_THIS_COROUTINE(coro_fd, &coro__f->member_));                 \
-    }))
+#define CORO__SERVE(co, server_, listener_, member_, fn, ...)                                     \
+    coro_call((co), __extension__({                                                               \
+        coro_server *coro__sv = (server_);                                                        \
+        struct fn *coro__sn = (struct fn *)coro__serve_open((co), coro__sv, (listener_),          \
+                              coro_info_of(fn), sizeof(struct fn), offsetof(struct fn, member_)); \
+        if (coro__sn) {                                                                           \
+            coro_fd *coro__sm = CORO__STORAGE_OF_THIS_COROUTINE(coro_fd, &coro__sn->member_);     \
+            *coro__sn = CORO__NEW(fn, NULL, __VA_ARGS__);                                         \
+            (void)coro__sm;                                                                       \
+        }                                                                                         \
+        &coro__sv->frame;                                                                         \
+    }), coro__serving)
 
-CORO_API struct coro__serve *coro__serve_open(coro_task *, coro_frame *, coro_server *, coro_fd *,
-                                              const coro_info *, int line);
-CORO_API void *coro__serve_frame(struct coro__serve *);
-CORO_API coro_ret coro__serve_call(coro_task *, struct coro__serve *, coro_fd *conn);
+CORO_API void *coro__serve_open(coro_task *, coro_server *, coro_fd *listener, const coro_info *,
+                                size_t size, size_t at);
 
 /* ================================================================================================
  * >>thread -- what blocks is done on threads, of which a loop has a few.
@@ -679,18 +691,7 @@ struct coro__dial_one {
     const coro_address *to;
 };
 
-#define CORO__DIAL_ONE_BODY                                                                       \
-    {                                                                                             \
-        CORO_BEGIN();                                                                             \
-        CORO_TRY(coro_connect_to(co, my->h, my->to));                                             \
-        CORO_END(0);                                                                              \
-    }
-#if defined CORO_SHARED
-CORO_DECLARE(coro__dial_one);
-#else
-CORO(coro__dial_one)
-CORO__DIAL_ONE_BODY
-#endif /* defined CORO_SHARED */
+CORO_LIBRARY_DECLARE(coro__dial_one);
 
 /* The frame of coro_dial. */
 struct coro__dialling {
@@ -703,9 +704,7 @@ struct coro__dialling {
     int count, i, rc, ended;
     char host[256], port[8];
 };
-#if defined CORO_SHARED
-CORO_DECLARE(coro__dialling);
-#endif /* defined CORO_SHARED */
+CORO_LIBRARY_DECLARE(coro__dialling);
 
 /* An attempt to reach a name. Zeroed: a valid one. */
 typedef struct coro_dial {
@@ -835,7 +834,8 @@ CORO_API int coro__mailbox_fini(coro_mailbox *box);
  *   rc = coro_run_threads(0, app, .port = 80);          // n <= 0: one for each processor
  *
  * Each has its own copy of the arguments; what they point to is shared. One of them is the calling
- * thread; the others have all signals blocked. The first one that fails cancels the others. Each
+ * thread, which hears signals as coro_run does; the others have all signals blocked. The first one
+ * that fails cancels the others. Each
  * loop reports its own deadlock: to wait for other threads use what they can end, a mailbox, say.
  *
  * Returns:    when all have ended, 0
@@ -845,7 +845,7 @@ CORO_API int coro__mailbox_fini(coro_mailbox *box);
 #define CORO__RUN_THREADS(n, fn, ...)                                                             \
     __extension__({                                                                               \
         struct fn coro__first = CORO__NEW(fn, NULL, __VA_ARGS__);                                 \
-        coro__run_threads((n), &CORO__CAT(fn, _coro), &coro__first, sizeof coro__first);          \
+        coro__run_threads((n), coro_info_of(fn), &coro__first, sizeof coro__first);               \
     })
 CORO_API int coro__run_threads(int n, const coro_info *info, const void *frame, size_t size);
 
@@ -898,11 +898,11 @@ typedef struct coro__watched {
 
 /* Watches some signals. Zeroed: closed. It must not be moved while it is open. */
 typedef struct coro_signals {
-    coro_waitq queue;            /* at most one task */
+    coro_waitq queue;             /* at most one task */
     struct coro__signal_hub *hub; /* the loop's; null: closed */
-    struct coro_signals *next;   /* the loop's other watchers */
-    uint64_t watched, come;      /* bit n - 1: signal n */
-    int last;                    /* that was taken: the search goes on behind it */
+    struct coro_signals *next;    /* the loop's other watchers */
+    uint64_t watched, come;       /* bit n - 1: signal n */
+    int last;                     /* that was taken: the search goes on behind it */
 } coro_signals;
 
 /* coro_signals_open -- watch signals, instead of what they did so far: 0.
@@ -916,15 +916,12 @@ typedef struct coro_signals {
  *
  * Each watcher of a signal hears it; one that comes several times before it is taken is heard once.
  *
- * On Linux (signalfd) the signal is blocked in this thread as long as it is watched, and must be in
- * all others, else the kernel may give it to one of them, where it does what it did before: open
- * the watcher before you start threads, which inherit the mask. Elsewhere a handler writes into a
- * pipe; which pipe is the library's only static variable beside coro_main's. In several loops
- * one signal can be watched in one of them: on Linux it goes to any of them, elsewhere -EBUSY.
+ * A handler posts to the loop, whichever thread it runs on; on one at least the signal must not be
+ * blocked. Several loops cannot watch one signal at a time.
  *
  * Errors:     -EINVAL: no signal; none that can be watched (SIGKILL, SIGSTOP; SIGSEGV, SIGBUS,
- *             SIGFPE, SIGILL, which cannot be waited for). -EBUSY: the watcher is open. -ENOMEM,
- *             -EMFILE. Then nothing is watched.
+ *             SIGFPE, SIGILL, which cannot be waited for). -EBUSY: the watcher is open, or another
+ *             loop watches the signal. -ENOMEM ... Then nothing is watched.
  * Context:    in a coroutine
  */
 #define coro_signals_open(co, s, ...) coro__signals_open((co), (s), __VA_ARGS__, 0)
@@ -941,39 +938,55 @@ CORO_API CORO__MUST_USE coro_op coro_signals_wait(coro_task *co, coro_signals *s
  * was before; if the signal has come and nobody took it, it is raised anew. Closed already: 0. */
 CORO_API int coro_signals_close(coro_signals *s);
 
-/* coro_main -- coro_run for a program's main task: int main(void) { return coro_main(app) < 0; }
+/* coro_run -- with this header: the first SIGINT or SIGTERM cancels the task, so that it can clean
+ * up; the second one ends the process at once, as it would without us.
  *
- * The first SIGINT or SIGTERM cancels the task, so that it can clean up; the second one ends the
- * process at once, as it would without us. A signal that is ignored, or has a handler of yours, or
- * is blocked stays what it is. A coro_signals of yours takes a signal over as long as it is open. A
- * task that waits for nothing but the end has to wait for the signal: for us nothing else than a
- * deadlock is a task that sleeps for ever. The handler needs a static variable.
+ * A signal that is ignored, or has a handler of yours, or is blocked stays what it is. A
+ * coro_signals of yours takes a signal over as long as it is open. The outermost coro_run has them.
  *
- * Returns:    as coro_run.
  * Errors:     -EINTR: the task ended with -ECANCELED, because of the signal. One that came too late
  *             to be told to the task does what it would without us.
  */
-#define coro_main(...) CORO__MAIN(NULL, __VA_ARGS__, )
+#undef coro_run
+#define coro_run(...) CORO__RUN_WITH_SIGNALS(NULL, __VA_ARGS__)
+#undef coro_run_with
+/* coro_run_with -- the same, with options. */
+#define coro_run_with(options, ...) CORO__RUN_WITH_SIGNALS(options, __VA_ARGS__)
 
-/* coro_main_with -- with options, as coro_run_with. */
-#define coro_main_with(options, ...) CORO__MAIN(options, __VA_ARGS__, )
-
-#define CORO__MAIN(options_, fn, ...)                                                             \
+#define CORO__RUN_WITH_SIGNALS(options, ...)                                                      \
     __extension__({                                                                               \
-        CORO_TASK(fn) coro__main_task;                                                            \
-        coro__main_task.frame = CORO__NEW(fn, NULL, __VA_ARGS__);                                 \
-        coro__main((options_), &coro__main_task.task, &CORO__CAT(fn, _coro));                     \
+        coro__run_watch coro__watch;                                                              \
+        coro_run_around((options), coro__run_watched(&coro__watch), __VA_ARGS__);                 \
     })
 
+/* A loop to which a signal handler posts. */
+typedef struct coro__hearer {
+    coro_post_node node; /* must be first */
+    coro_loop *loop;
+    pid_t owner;         /* the process: a forked child has a copy */
+    uint8_t came[65];    /* signals that nobody has looked at yet; atomic */
+} coro__hearer;
+
+/* A coro_run that runs. */
+typedef struct coro__run_watch {
+    coro__hearer hearer; /* must be first */
+    coro_around around;
+    coro_note note;      /* left with the task */
+    coro_task *task;
+    bool ended;          /* the task */
+    bool told;           /* the task, of a signal */
+    bool caused;         /* its cancellation */
+    bool interrupt, terminate; /* SIGINT, SIGTERM: we have a handler for it */
+} coro__run_watch;
+
+CORO_API coro_around *coro__run_watched(coro__run_watch *watch);
 CORO_API int coro__signals_open(coro_task *co, coro_signals *s, ...);
-CORO_API int coro__main(const coro_options *options, coro_task *task, const coro_info *info);
 
 /* ================================================================================================
  * >>process
  *
  * If you fork yourself: the child must leave the loops and handles of the parent alone, which share
- * descriptors with it. It may run a loop of its own, and ends with exec or _exit. Signals that were
- * watched are blocked in it on Linux.
+ * descriptors with it. It may run a loop of its own, and ends with exec or _exit.
  */
 
 /* What a child has as stdin, stdout or stderr: one of these, or a descriptor > 0 of ours. */
@@ -1070,25 +1083,6 @@ CORO_API void coro_process_fini(coro_process *p);
 #define coro_process_run(co, frame, ...)                                                          \
     coro_call(co, frame, coro_process_task, .command = *(__VA_ARGS__))
 
-/* A coroutine of the library's own: as CORO_DECLARE and CORO_DEFINE, or all in this file. */
-#if defined CORO_SHARED && defined __cplusplus
-#define CORO__COROUTINE_DECLARE(name) extern "C" { CORO_DECLARE(name); } CORO__SEMICOLON
-#define CORO__COROUTINE(name) CORO_DEFINE(name)
-#elif defined CORO_SHARED
-#define CORO__COROUTINE_DECLARE(name) CORO_DECLARE(name)
-#define CORO__COROUTINE(name) CORO_DEFINE(name)
-#else
-#define CORO__COROUTINE_DECLARE(name)                                                             \
-    CORO__TYPES(name)                                                                             \
-    CORO__STRICT CORO__UNUSED static coro_ret name(coro_task *co, struct name *my);               \
-    CORO__STRICT_END CORO__SEMICOLON
-#define CORO__COROUTINE(name)                                                                     \
-    CORO__RUN_FUNCTION(name)                                                                      \
-    CORO__UNUSED static const coro_info CORO__CAT(name, _coro) = CORO__INFO(name);                \
-    CORO__STRICT CORO__COMPILE static coro_ret name(coro_task *co, struct name *my)
-#endif /* defined CORO_SHARED && defined __cplusplus */
-#define CORO__SEMICOLON CORO__STATIC_ASSERT(true, "")
-
 /* Feeds the child's stdin. */
 struct coro__process_feed {
     CORO_FRAME;
@@ -1096,7 +1090,7 @@ struct coro__process_feed {
     const char *data;
     size_t size;
 };
-CORO__COROUTINE_DECLARE(coro__process_feed);
+CORO_LIBRARY_DECLARE(coro__process_feed);
 
 /* Collects what it writes. */
 struct coro__process_drain {
@@ -1104,7 +1098,7 @@ struct coro__process_drain {
     coro_fd *from;
     coro_output *to;
 };
-CORO__COROUTINE_DECLARE(coro__process_drain);
+CORO_LIBRARY_DECLARE(coro__process_drain);
 
 /* The frame of coro_process_run. */
 struct coro_process_task {
@@ -1118,7 +1112,7 @@ struct coro_process_task {
     CORO_TASK(coro__process_feed) feed;
     CORO_TASK(coro__process_drain) drain[2];
 };
-CORO__COROUTINE_DECLARE(coro_process_task);
+CORO_LIBRARY_DECLARE(coro_process_task);
 
 /* ================================================================================================
  * >>impl -- nothing from here on is needed to use the library.
@@ -2947,92 +2941,19 @@ CORO_API int coro_stream_close(coro_stream *s)
  *       then gives the shield           scope `shield`: cancelled when the drain is over
  *       its deadline                      `- group `handlers`
  */
-struct coro__acceptor {
-    CORO_FRAME;
-    struct coro__serve *of;
-    int rc;
-};
-
-static inline coro_op coro__serve_next(coro_task *co, struct coro__serve *of);
-static inline coro_op coro__serve_room(coro_task *co, struct coro__serve *of);
-static inline coro_op coro__serve_idle(coro_task *co, struct coro__serve *of);
-static inline bool coro__serve_one(struct coro__serve *of, int rc);
-static inline bool coro__is_starved(int rc);
-
-CORO(coro__acceptor)
+/* A connection's handler. Without memory for it, the connection is closed. */
+static inline void coro__serve_one(coro_server *s)
 {
-    CORO_BEGIN();
-    for (;;) {
-        CORO_TRY(coro__serve_room(co, my->of));
-        CORO_AWAIT(my->rc, coro__serve_next(co, my->of));
-        if (coro__serve_one(my->of, my->rc))
-            continue;
-        if (!coro__is_starved(my->rc))
-            break;
-        CORO_TRY(coro_sleep(co, CORO_MS(100)));
+    coro_fd closed = CORO__ZERO;
+    s->accepted++;
+    *(coro_fd *)(void *)((char *)s->fresh + s->at) = s->conn;
+    if (coro_spawn_copy(&s->handlers, s->info, s->fresh, s->size)) {
+        s->conn = closed;
+        s->most = s->handlers.alive > s->most ? s->handlers.alive : s->most;
+    } else {
+        s->rejected++;
+        (void)coro_close(&s->conn);
     }
-    if (my->rc == -EBADF)
-        CORO_TRY(coro__serve_idle(co, my->of));
-    CORO_END(my->rc);
-}
-
-struct coro__serve {
-    CORO_FRAME;
-    coro_server *server;
-    coro_fd *listener;
-    coro_fd conn;           /* accepted, not yet handed over */
-    const coro_info *info;  /* of the handlers */
-    void *frame;            /* that they begin with */
-    size_t at;              /* of the connection in it */
-    coro_loop *loop;
-    coro_group accepting;
-    coro_scope shield;
-    coro_group handlers;
-    coro_waitq idle;        /* waiting until there is no handler */
-    CORO_TASK(coro__acceptor) acceptor;
-    int rc;                 /* why it cannot begin */
-};
-
-/* Left with each handler. */
-struct coro__handler {
-    coro_note note; /* must be first */
-    struct coro__serve *of;
-};
-
-static inline coro_op coro__serve_room(coro_task *co, struct coro__serve *of)
-{
-    coro_group_limit(&of->handlers, of->server->limit);
-    return coro_group_wait_room(co, &of->handlers);
-}
-
-static inline coro_op coro__serve_next(coro_task *co, struct coro__serve *of)
-{
-    return coro_accept(co, of->listener, &of->conn);
-}
-
-static inline coro_op coro__serve_idle(coro_task *co, struct coro__serve *of)
-{
-    static const coro_ops ops = {CORO__T("handlers"), NULL, NULL};
-    of->server->draining = true;
-    if (coro_cancelled(co))
-        return coro_refuse(co);
-    if (!of->server->active)
-        return coro_done(co, 0);
-    return coro_suspend(co, &of->idle, &ops, 0);
-}
-
-static inline void coro__handler_ended(coro_note *note, coro_task *task)
-{
-    struct coro__serve *of = ((struct coro__handler *)(void *)note)->of;
-    coro_server *server = of->server;
-    server->active--;
-    if (coro_task_status(task) == CORO_FAILED) {
-        server->failed++;
-        server->last_error = coro_task_result(task);
-    }
-    if (!server->active && of->idle.head)
-        (void)coro_complete(of->idle.head, 0);
-    coro_loop_free(of->loop, note, sizeof(struct coro__handler));
 }
 
 /* No descriptor, or no memory, is left for a connection: it waits in the kernel. */
@@ -3041,98 +2962,73 @@ static inline bool coro__is_starved(int rc)
     return rc == -EMFILE || rc == -ENFILE || rc == -ENOBUFS || rc == -ENOMEM;
 }
 
-/* What became of an accept. True: a connection came, and has its handler, or is closed. */
-static inline bool coro__serve_one(struct coro__serve *of, int rc)
-{
-    coro_server *server = of->server;
-    coro_fd closed = CORO__ZERO;
-    struct coro__handler *h;
-    coro_task *task;
-    if (rc < 0) {
-        server->starved += coro__is_starved(rc);
-        return false;
-    }
-    server->accepted++;
-    h = (struct coro__handler *)coro_loop_alloc(of->loop, sizeof *h);
-    task = h ? coro__spawn(&of->handlers, of->info) : NULL;
-    if (!task) {
-        if (h)
-            coro_loop_free(of->loop, h, sizeof *h);
-        server->rejected++;
-        (void)coro_close(&of->conn);
-        return true;
-    }
-    memcpy(task->leaf, of->frame, of->info->size - of->info->offset);
-    *(coro_fd *)(void *)((char *)task->leaf + of->at) = of->conn;
-    of->conn = closed;
-    h->note.ended = coro__handler_ended;
-    h->of = of;
-    coro_note_add(task, &h->note);
-    if (++server->active > server->most)
-        server->most = server->active;
-    return true;
-}
-
-CORO(coro__serve)
+CORO_LIBRARY(coro__acceptor)
 {
     CORO_BEGIN();
-    CORO_TRY(my->rc);
-    my->server->serving = my;
-    my->server->draining = false;
+    for (;;) {
+        coro_group_limit(&my->server->handlers, my->server->limit);
+        CORO_TRY(coro_group_wait_room(co, &my->server->handlers));
+        CORO_AWAIT(my->rc, coro_accept(co, my->server->listener, &my->server->conn));
+        if (my->rc == 0) {
+            coro__serve_one(my->server);
+            continue;
+        }
+        if (!coro__is_starved(my->rc))
+            break;
+        my->server->starved++;
+        CORO_TRY(coro_sleep(co, CORO_MS(100)));
+    }
+    if (my->rc == -EBADF) { /* the listener is closed: wait until no handler is left */
+        my->server->draining = true;
+        coro_group_limit(&my->server->handlers, 1);
+        CORO_TRY(coro_group_wait_room(co, &my->server->handlers));
+    }
+    CORO_END(my->rc);
+}
+
+CORO_LIBRARY(coro__serving)
+{
+    CORO_BEGIN();
+    my->server = CORO__AROUND(coro_server, frame, my);
+    if (!my->server->fresh)
+        CORO_FAIL(-ENOMEM);
     coro_group_open(co, &my->accepting, CORO_ALL);
     coro_shield_open(co, &my->shield, CORO_FOREVER);
-    coro_group_open(co, &my->handlers, CORO_COLLECT);
-    coro_start(&my->accepting, &my->acceptor, coro__acceptor, .of = my);
+    coro_group_open(co, &my->server->handlers, CORO_COLLECT);
+    coro_start(&my->accepting, &my->acceptor, coro__acceptor, .server = my->server);
     CORO_IGNORE(coro_join(co, &my->acceptor));
     my->server->draining = true;
     (void)coro_scope_deadline(&my->shield, coro_time_after(coro_now(co), my->server->drain));
-    CORO_IGNORE(coro_group_close(co, &my->handlers, 0));
+    CORO_IGNORE(coro_group_close(co, &my->server->handlers, 0));
     (void)coro_scope_close(co, &my->shield, 0);
-    my->server->serving = NULL;
     CORO_CLOSE(&my->accepting);
 CORO_FINALLY:
-    if (my->frame)
-        coro_loop_free(my->loop, my->frame, my->info->size - my->info->offset);
+    if (my->server->fresh)
+        coro_loop_free(coro_loop_of(co), my->server->fresh, my->server->size);
+    my->server->serving = false;
     CORO_END(0);
 }
 
-CORO_API struct coro__serve *coro__serve_open(coro_task *co, coro_frame *from, coro_server *server,
-                                              coro_fd *listener, const coro_info *info, int line)
+CORO_API void *coro__serve_open(coro_task *co, coro_server *s, coro_fd *listener,
+                                const coro_info *info, size_t size, size_t at)
 {
-    coro_frame *frame;
-    struct coro__serve *s;
-    coro__no_local(co, from, server, line);
-    coro__no_local(co, from, listener, line);
-    frame = coro__heap_frame(co, from, &coro__serve_coro);
-    if (!frame)
-        return NULL;
-    s = (struct coro__serve *)(void *)frame;
-    *s = CORO__NEW(coro__serve, frame->caller, .server = server, .listener = listener, );
-    s->info = info;
-    s->loop = coro_loop_of(co);
-    s->rc = server->serving ? -EBUSY : 0;
-    if (s->rc == 0) {
-        s->frame = coro_loop_alloc(s->loop, info->size - info->offset);
-        s->rc = s->frame ? 0 : -ENOMEM;
+    if (s->serving) {
+        coro_report(co, " calls coro_serve with a coro_server that serves already");
+        abort();
     }
-    return s;
-}
-
-CORO_API void *coro__serve_frame(struct coro__serve *s)
-{
-    return s ? s->frame : NULL;
-}
-
-CORO_API coro_ret coro__serve_call(coro_task *co, struct coro__serve *s, coro_fd *conn)
-{
-    if (conn)
-        s->at = (size_t)((char *)conn - (char *)s->frame);
-    return coro__heap_call(co, s ? &s->CORO_FRAME_first : NULL);
+    s->listener = listener;
+    s->info = info;
+    s->size = size;
+    s->at = at;
+    s->serving = true;
+    s->draining = false;
+    s->fresh = coro_loop_alloc(coro_loop_of(co), size);
+    return s->fresh;
 }
 
 CORO_API int coro_server_stop(coro_server *server)
 {
-    return server->serving ? coro_group_cancel(&server->serving->accepting) : 0;
+    return server->serving ? coro_group_cancel(&server->frame.accepting) : 0;
 }
 
 /* --- jobs on threads -----------------------------------------------------------------------------
@@ -3727,13 +3623,12 @@ CORO_API coro_op coro_resolve(coro_task *co, const char *host, const char *port,
 
 /* --- dialling --------------------------------------------------------------------------------- */
 
-#if defined CORO_SHARED
-#define CORO__LIBRARY_CORO(name) CORO_DEFINE(name)
-CORO_DEFINE(coro__dial_one)
-CORO__DIAL_ONE_BODY
-#else
-#define CORO__LIBRARY_CORO(name) CORO(name)
-#endif /* defined CORO_SHARED */
+CORO_LIBRARY(coro__dial_one)
+{
+    CORO_BEGIN();
+    CORO_TRY(coro_connect_to(co, my->h, my->to));
+    CORO_END(0);
+}
 
 CORO_API struct coro__dialling *coro__dial_frame(coro_dial *dial, coro_fd *conn,
                                                  const char *address)
@@ -3799,7 +3694,7 @@ static inline int coro__dial_settle(struct coro__dialling *my, int verdict)
     return winner < 0 ? coro__dial_error(my, verdict) : verdict;
 }
 
-CORO__LIBRARY_CORO(coro__dialling)
+CORO_LIBRARY(coro__dialling)
 {
     CORO_BEGIN();
     my->dial = (coro_dial *)(void *)my;
@@ -4070,8 +3965,8 @@ struct coro__lane {
     coro_post_node node;       /* cancels it */
     struct coro__lanes *lanes; /* all of them */
     coro_loop *loop;           /* running; null: not, or no longer */
-    coro_task *task;
     coro_note note;            /* of the task's end */
+    int result;                /* of the task */
     pthread_t id;
 };
 
@@ -4092,6 +3987,7 @@ static inline void coro__lane_cancel(coro_loop *loop, coro_post_node *node)
 /* The main task is over: so are those beside it. */
 static inline void coro__lane_ended(coro_note *note, coro_task *task)
 {
+    CORO__AROUND(struct coro__lane, note, note)->result = coro_task_result(task);
     (void)coro_group_cancel(&coro_loop_of(task)->root);
 }
 
@@ -4108,33 +4004,43 @@ static inline void coro__lanes_failed(struct coro__lanes *all, int error)
     pthread_mutex_unlock(&all->lock);
 }
 
-/* Run the task on this thread: its result. */
+/* Others may post to the loop while it runs. */
+static inline void coro__lane_open(struct coro__lane *lane, coro_loop *loop)
+{
+    bool late;
+    pthread_mutex_lock(&lane->lanes->lock);
+    lane->loop = loop;
+    late = loop && lane->lanes->error;
+    pthread_mutex_unlock(&lane->lanes->lock);
+    if (late)
+        (void)coro_group_cancel(&loop->root);
+}
+
+/* Run the task on this thread: its result. The first lane hears signals as coro_run does. */
 static inline int coro__lane_run(struct coro__lane *lane)
 {
     struct coro__lanes *all = lane->lanes;
+    coro__run_watch watch;
+    coro_around *around = coro__run_watched(&watch);
     coro_loop loop;
-    bool late;
+    coro_task *task = NULL;
     int rc = coro_loop_init(&loop, NULL);
     if (rc < 0)
         return rc;
-    memcpy((char *)lane->task + all->info->offset, all->frame, all->size);
+    rc = -ENOMEM;
     if (coro__reactor_of(&loop, &rc)) /* later its driver must not change */
-        rc = coro__start(&loop.root, lane->task, all->info);
-    if (rc == 0) {
+        task = coro_spawn_copy(&loop.root, all->info, all->frame, all->size);
+    if (task) {
         lane->note.ended = coro__lane_ended;
-        coro_note_add(lane->task, &lane->note);
-        pthread_mutex_lock(&all->lock);
-        lane->loop = &loop;
-        late = all->error != 0;
-        pthread_mutex_unlock(&all->lock);
-        if (late)
-            (void)coro_group_cancel(&loop.root);
+        coro_note_add(task, &lane->note);
+        if (lane == all->lane)
+            around->begin(around, task);
+        coro__lane_open(lane, &loop);
         rc = coro_loop_run(&loop);
-        pthread_mutex_lock(&all->lock);
-        lane->loop = NULL; /* from here on nobody posts to it */
-        pthread_mutex_unlock(&all->lock);
-        if (rc == 0)
-            rc = coro_task_result(lane->task);
+        coro__lane_open(lane, NULL);
+        rc = rc < 0 ? rc : lane->result;
+        if (lane == all->lane)
+            rc = around->end(around, rc);
     }
     (void)coro_loop_fini(&loop);
     return rc;
@@ -4168,9 +4074,6 @@ CORO_API int coro__run_threads(int n, const coro_info *info, const void *frame, 
     for (int i = 0; i < n; i++) {
         all.lane[i].lanes = &all;
         all.lane[i].node.run = coro__lane_cancel;
-        all.lane[i].task = (coro_task *)calloc(1, info->size);
-        if (!all.lane[i].task)
-            rc = -ENOMEM;
     }
     while (rc == 0 && started < n) {
         struct coro__lane *lane = &all.lane[started];
@@ -4183,8 +4086,6 @@ CORO_API int coro__run_threads(int n, const coro_info *info, const void *frame, 
         (void)coro__lane_main(&all.lane[0]);
     while (--started > 0)
         (void)pthread_join(all.lane[started].id, NULL);
-    for (int i = 0; i < n; i++)
-        free(all.lane[i].task);
     pthread_mutex_destroy(&all.lock);
     free(all.lane);
     return all.error;
@@ -4381,24 +4282,116 @@ static inline int coro__pipe(int ends[2])
 #endif /* defined __linux__ || defined __FreeBSD__ || ... */
 }
 
-/* --- signals -------------------------------------------------------------------------------------
- * A loop has one hub while it has watchers. What comes is told to all that watch it:
+/* --- signals ------------------------------------------------------------------------------------
+ *     handler -> hearer.came, coro_post -> watcher.come, hub.untaken -> coro_signals_wait
+ *                                      `-> coro_run's task is cancelled
  *
- *     kernel -> hub's descriptor -> watcher.come, hub.untaken -> coro_signals_wait
- *
- * untaken: has come, and no watcher has taken it. A signal whose last watcher goes is raised anew
- * when it is still untaken.
+ * A loop has one hub, which tells what comes to all that watch it. untaken: has come, and no
+ * watcher has taken it. A signal whose last watcher goes is raised anew when it is still untaken.
  */
 struct coro__signal_hub {
-    coro__watched w; /* must be first: the signalfd, or the pipe's end */
-    coro_reactor *reactor;
+    coro__hearer hearer; /* must be first */
     coro_signals *first;
-    uint64_t watched;  /* by anybody */
-    uint64_t untaken;  /* see above */
-    uint64_t blocked;  /* signalfd: by somebody else, before us */
-    int in;            /* pipe: where the handler writes */
-    struct coro__signal_before *before; /* pipe: what the signals did */
+    uint64_t watched;    /* by anybody */
+    uint64_t untaken;    /* see above */
+    struct coro__signal_before *before;
 };
+
+/* What a watched signal did before. */
+struct coro__signal_before {
+    struct coro__signal_before *next;
+    int number;
+    struct sigaction action;
+};
+
+/* For the handler, which is told nothing but a number: the library's only static variable. A forked
+ * child has a copy, in which nothing is its own. */
+struct coro__signal_table {
+    coro__hearer *of[65]; /* watched by coro_signals */
+    coro__hearer *main;   /* the outermost coro_run's: what it has nobody else watches */
+    int inside;           /* handlers that run */
+};
+
+static inline struct coro__signal_table *coro__signals_heard(void)
+{
+    static struct coro__signal_table one;
+    return &one;
+}
+
+static inline void coro__signal_default(int n)
+{
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = SIG_DFL;
+    sigemptyset(&action.sa_mask);
+    (void)sigaction(n, &action, NULL);
+}
+
+/* What a coro_signals has is not touched. */
+static inline void coro__run_watch_default(const coro__run_watch *w)
+{
+    struct coro__signal_table *table = coro__signals_heard();
+    if (w->interrupt && !__atomic_load_n(&table->of[SIGINT], __ATOMIC_SEQ_CST))
+        coro__signal_default(SIGINT);
+    if (w->terminate && !__atomic_load_n(&table->of[SIGTERM], __ATOMIC_SEQ_CST))
+        coro__signal_default(SIGTERM);
+}
+
+/* coro_run's: the first one lets the second one kill, even if the loop never looks again. */
+static inline void coro__signal_handler(int n)
+{
+    struct coro__signal_table *table = coro__signals_heard();
+    coro__hearer *to, *main;
+    int saved = errno;
+    __atomic_add_fetch(&table->inside, 1, __ATOMIC_SEQ_CST);
+    to = __atomic_load_n(&table->of[n], __ATOMIC_SEQ_CST);
+    main = __atomic_load_n(&table->main, __ATOMIC_SEQ_CST);
+    if (!to && main)
+        coro__run_watch_default((coro__run_watch *)(void *)main);
+    else if (!to)
+        coro__signal_default(n); /* a coro_run that is over */
+    to = to ? to : main;
+    if (to && to->owner == getpid()) {
+        __atomic_store_n(&to->came[n], 1, __ATOMIC_SEQ_CST);
+        (void)coro_post(to->loop, &to->node); /* it may be on its way already */
+    } else if (!to || to == main) {
+        (void)raise(n); /* not ours: once this handler is left, as without us */
+    }
+    __atomic_sub_fetch(&table->inside, 1, __ATOMIC_SEQ_CST);
+    errno = saved;
+}
+
+static inline int coro__signal_handle(int n, struct sigaction *before)
+{
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = coro__signal_handler;
+    action.sa_flags = SA_RESTART;
+    sigfillset(&action.sa_mask);
+    return sigaction(n, &action, before) < 0 ? -errno : 0;
+}
+
+/* No handler has what it found in the table any more. (In other threads: this one has left it.) */
+static inline void coro__signal_settle(void)
+{
+    while (__atomic_load_n(&coro__signals_heard()->inside, __ATOMIC_SEQ_CST))
+        sched_yield();
+}
+
+/* Has it come? It is looked at now. */
+static inline bool coro__signal_came(coro__hearer *h, int n)
+{
+    return __atomic_exchange_n(&h->came[n], 0, __ATOMIC_SEQ_CST);
+}
+
+/* A place of the table, unless a loop of this process has it. */
+static inline bool coro__signal_claim(coro__hearer **place, coro__hearer *h)
+{
+    coro__hearer *old = __atomic_load_n(place, __ATOMIC_SEQ_CST);
+    h->owner = getpid();
+    return (!old || old->owner != h->owner) &&
+           __atomic_compare_exchange_n(place, &old, h, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
 
 static inline uint64_t coro__signal_bit(int n)
 {
@@ -4411,186 +4404,36 @@ static inline int coro__signal_lowest(uint64_t set)
     return __builtin_ctzll(set) + 1;
 }
 
-static inline sigset_t coro__signal_set(uint64_t set)
-{
-    sigset_t s;
-    sigemptyset(&s);
-    for (; set; set &= set - 1)
-        sigaddset(&s, coro__signal_lowest(set));
-    return s;
-}
-
-#if CORO_IO_SIGNALFD
-/* The signals are blocked, so that they stay in the kernel until they are read. */
-static inline int coro__signal_source(struct coro__signal_hub *hub)
-{
-    sigset_t none;
-    int number;
-    sigemptyset(&none);
-    number = signalfd(-1, &none, SFD_NONBLOCK | SFD_CLOEXEC);
-    return number < 0 ? -errno : number;
-}
-
 static inline int coro__signal_begin(struct coro__signal_hub *hub, int n)
 {
-    sigset_t one = coro__signal_set(coro__signal_bit(n)), all, before;
-    all = coro__signal_set(hub->watched | coro__signal_bit(n));
-    pthread_sigmask(SIG_BLOCK, &one, &before);
-    if (sigismember(&before, n))
-        hub->blocked |= coro__signal_bit(n);
-    (void)signalfd(coro_fd_number(&hub->w.h), &all, 0);
-    return 0;
-}
-
-static inline uint64_t coro__signal_read(struct coro__signal_hub *hub)
-{
-    struct signalfd_siginfo came[4];
-    uint64_t set = 0;
-    for (;;) {
-        ssize_t n = read(coro_fd_number(&hub->w.h), came, sizeof came);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return set;
-        for (size_t i = 0; i < (size_t)n / sizeof came[0]; i++)
-            set |= coro__signal_bit((int)came[i].ssi_signo);
-    }
-}
-
-/* Nothing yet: what comes meanwhile is still to be read. */
-static inline void coro__signal_end(struct coro__signal_hub *hub, int n)
-{
-}
-
-static inline void coro__signal_free(struct coro__signal_hub *hub, uint64_t gone)
-{
-    sigset_t ours = coro__signal_set(gone & ~hub->blocked);
-    sigset_t rest = coro__signal_set(hub->watched);
-    (void)signalfd(coro_fd_number(&hub->w.h), &rest, 0);
-    pthread_sigmask(SIG_UNBLOCK, &ours, NULL);
-    hub->blocked &= ~gone;
-}
-
-static inline void coro__signal_source_close(struct coro__signal_hub *hub)
-{
-}
-#else
-/* What a signal did before. */
-struct coro__signal_before {
-    struct coro__signal_before *next;
-    int number;
-    struct sigaction action;
-};
-
-/* For the handler, which is told nothing but a number: the library's only static variable but one.
- * A forked child has a copy, in which nothing is its own. */
-struct coro__signal_pipes {
-    int to[65];      /* where each signal is written to, + 1 */
-    pid_t owner[65]; /* the process whose hub that is */
-    int came[65];    /* not read yet: a full pipe loses none */
-    int inside;      /* handlers that run */
-};
-
-static inline struct coro__signal_pipes *coro__signal_pipes(void)
-{
-    static struct coro__signal_pipes one;
-    return &one;
-}
-
-static inline void coro__signal_handler(int n)
-{
-    struct coro__signal_pipes *pipes = coro__signal_pipes();
-    int saved = errno, number1;
-    __atomic_add_fetch(&pipes->inside, 1, __ATOMIC_SEQ_CST);
-    number1 = __atomic_load_n(&pipes->to[n], __ATOMIC_SEQ_CST);
-    if (number1 && __atomic_load_n(&pipes->owner[n], __ATOMIC_SEQ_CST) == getpid()) {
-        ssize_t sent;
-        __atomic_store_n(&pipes->came[n], 1, __ATOMIC_SEQ_CST);
-        sent = write(number1 - 1, "", 1);
-        (void)sent; /* full: then it will be looked at anyhow */
-    }
-    __atomic_sub_fetch(&pipes->inside, 1, __ATOMIC_SEQ_CST);
-    errno = saved;
-}
-
-static inline int coro__signal_source(struct coro__signal_hub *hub)
-{
-    int ends[2], rc = coro__pipe(ends);
-    if (rc < 0)
-        return rc;
-    (void)coro__no_block(ends[0]);
-    (void)coro__no_block(ends[1]);
-    hub->in = ends[1];
-    return ends[0];
-}
-
-static inline int coro__signal_begin(struct coro__signal_hub *hub, int n)
-{
-    struct coro__signal_pipes *pipes = coro__signal_pipes();
-    struct sigaction action;
-    struct coro__signal_before *b = (struct coro__signal_before *)coro_loop_alloc(
-        hub->reactor->loop, sizeof *b);
-    pid_t us = getpid(), owner = __atomic_load_n(&pipes->owner[n], __ATOMIC_SEQ_CST);
+    struct coro__signal_table *table = coro__signals_heard();
+    coro_loop *loop = hub->hearer.loop;
+    struct coro__signal_before *b = (struct coro__signal_before *)coro_loop_alloc(loop, sizeof *b);
     if (!b)
         return -ENOMEM;
-    if (owner == us || !__atomic_compare_exchange_n(&pipes->owner[n], &owner, us, false,
-                                                    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
-        coro_loop_free(hub->reactor->loop, b, sizeof *b);
+    if (!coro__signal_claim(&table->of[n], &hub->hearer)) {
+        coro_loop_free(loop, b, sizeof *b);
         return -EBUSY;
     }
-    __atomic_store_n(&pipes->to[n], hub->in + 1, __ATOMIC_SEQ_CST);
-    memset(&action, 0, sizeof action);
-    action.sa_handler = coro__signal_handler;
-    action.sa_flags = SA_RESTART;
-    sigfillset(&action.sa_mask);
-    (void)sigaction(n, &action, &b->action);
+    (void)coro__signal_handle(n, &b->action);
     b->number = n;
     b->next = hub->before;
     hub->before = b;
     return 0;
 }
 
-static inline uint64_t coro__signal_read(struct coro__signal_hub *hub)
-{
-    struct coro__signal_pipes *pipes = coro__signal_pipes();
-    char drop[64];
-    uint64_t set = 0;
-    ssize_t n;
-    do
-        n = read(coro_fd_number(&hub->w.h), drop, sizeof drop);
-    while (n > 0 || (n < 0 && errno == EINTR));
-    for (uint64_t left = hub->watched; left; left &= left - 1) {
-        if (__atomic_exchange_n(&pipes->came[coro__signal_lowest(left)], 0, __ATOMIC_SEQ_CST))
-            set |= coro__signal_bit(coro__signal_lowest(left));
-    }
-    return set;
-}
-
 static inline void coro__signal_end(struct coro__signal_hub *hub, int n)
 {
-    struct coro__signal_pipes *pipes = coro__signal_pipes();
     struct coro__signal_before *b, **at = &hub->before;
     while ((*at)->number != n)
         at = &(*at)->next;
     b = *at;
     *at = b->next;
     (void)sigaction(n, &b->action, NULL);
-    coro_loop_free(hub->reactor->loop, b, sizeof *b);
-    while (__atomic_load_n(&pipes->inside, __ATOMIC_SEQ_CST)) /* in other threads */
-        sched_yield();
-    __atomic_store_n(&pipes->to[n], 0, __ATOMIC_SEQ_CST);
-    __atomic_store_n(&pipes->owner[n], 0, __ATOMIC_SEQ_CST);
+    coro_loop_free(hub->hearer.loop, b, sizeof *b);
+    coro__signal_settle();
+    __atomic_store_n(&coro__signals_heard()->of[n], NULL, __ATOMIC_SEQ_CST);
 }
-
-static inline void coro__signal_free(struct coro__signal_hub *hub, uint64_t gone)
-{
-}
-
-static inline void coro__signal_source_close(struct coro__signal_hub *hub)
-{
-    close(hub->in);
-}
-#endif /* CORO_IO_SIGNALFD */
 
 /* Take one: those with higher numbers than the last one first, then from the start. */
 static inline int coro__signals_take(coro_signals *s)
@@ -4603,21 +4446,28 @@ static inline int coro__signals_take(coro_signals *s)
 }
 
 /* Tell all watchers what has come. */
-static inline void coro__signals_hear(coro__watched *w)
+static inline void coro__signals_hear(struct coro__signal_hub *hub)
 {
-    struct coro__signal_hub *hub = (struct coro__signal_hub *)(void *)w;
-    uint64_t came = coro__signal_read(hub) & hub->watched;
-    hub->untaken |= came;
-    for (coro_signals *s = hub->first; s && came; s = s->next) {
-        s->come |= came & s->watched;
+    uint64_t came = 0;
+    for (uint64_t left = hub->watched; left; left &= left - 1) {
+        if (coro__signal_came(&hub->hearer, coro__signal_lowest(left)))
+            came |= coro__signal_bit(coro__signal_lowest(left));
     }
-    for (coro_signals *s = hub->first; s && came; s = s->next) {
+    hub->untaken |= came;
+    for (coro_signals *s = hub->first; s; s = s->next)
+        s->come |= came & s->watched;
+    for (coro_signals *s = hub->first; s; s = s->next) {
         coro_task *task = s->queue.head;
         if (!task || !s->come)
             continue;
-        coro_loop_release(hub->reactor->loop);
+        coro_loop_release(hub->hearer.loop);
         (void)coro_complete(task, coro__signals_take(s));
     }
+}
+
+static inline void coro__signals_posted(coro_loop *loop, coro_post_node *node)
+{
+    coro__signals_hear((struct coro__signal_hub *)(void *)node);
 }
 
 /* Nobody watches these any more: as they were. What was caught is raised anew. */
@@ -4625,50 +4475,29 @@ static inline void coro__signals_restore(struct coro__signal_hub *hub, uint64_t 
 {
     for (uint64_t left = gone; left; left &= left - 1)
         coro__signal_end(hub, coro__signal_lowest(left));
-    coro__signals_hear(&hub->w); /* this moment's */
+    coro__signals_hear(hub); /* this moment's */
     hub->watched &= ~gone;
     for (uint64_t left = gone & hub->untaken; left; left &= left - 1)
         (void)kill(getpid(), coro__signal_lowest(left));
     hub->untaken &= ~gone;
-    coro__signal_free(hub, gone);
 }
 
-static inline void coro__signal_hub_close(struct coro__signal_hub *hub)
-{
-    coro_reactor *r = hub->reactor;
-    coro__watched_close(&hub->w);
-    coro__signal_source_close(hub);
-    coro_loop_free(r->loop, hub, sizeof *hub);
-    r->signals = NULL;
-}
-
-/* The loop's hub, made if need be. Null: *rc says why. */
+/* The loop's hub, made if need be: it stays, as it may be posted. Null: *rc says why. */
 static inline struct coro__signal_hub *coro__signal_hub_of(coro_task *co, int *rc)
 {
     coro_reactor *r = coro__reactor_of(coro_loop_of(co), rc);
-    struct coro__signal_hub *hub, fresh = CORO__ZERO;
-    int number;
+    struct coro__signal_hub fresh = CORO__ZERO;
     if (!r || r->signals)
         return r ? r->signals : NULL;
-    hub = (struct coro__signal_hub *)coro_loop_alloc(r->loop, sizeof *hub);
+    r->signals = (struct coro__signal_hub *)coro_loop_alloc(r->loop, sizeof fresh);
     *rc = -ENOMEM;
-    if (!hub)
+    if (!r->signals)
         return NULL;
-    *hub = fresh;
-    hub->reactor = r;
-    *rc = number = coro__signal_source(hub);
-    if (number < 0) {
-        coro_loop_free(r->loop, hub, sizeof *hub);
-        return NULL;
-    }
-    coro__watched_open(&hub->w, number, coro__signals_hear);
-    *rc = coro__fd_register(co, &hub->w.h);
-    if (*rc < 0) {
-        coro__signal_hub_close(hub);
-        return NULL;
-    }
-    r->signals = hub;
-    return hub;
+    fresh.hearer.node.run = coro__signals_posted;
+    fresh.hearer.loop = r->loop;
+    *r->signals = fresh;
+    *rc = 0;
+    return r->signals;
 }
 
 static inline bool coro__signal_can_be_watched(int n)
@@ -4701,7 +4530,7 @@ CORO_API int coro__signals_open(coro_task *co, coro_signals *s, ...)
     hub = coro__signal_hub_of(co, &rc);
     if (!hub)
         return rc;
-    coro__signals_hear(&hub->w); /* what came before is not for this one */
+    coro__signals_hear(hub); /* what came before is not for this one */
     for (uint64_t left = fresh.watched & ~hub->watched; left && rc >= 0; left &= left - 1) {
         rc = coro__signal_begin(hub, coro__signal_lowest(left));
         if (rc >= 0)
@@ -4710,8 +4539,6 @@ CORO_API int coro__signals_open(coro_task *co, coro_signals *s, ...)
     }
     if (rc < 0) {
         coro__signals_restore(hub, begun);
-        if (!hub->first)
-            coro__signal_hub_close(hub);
         return rc;
     }
     *s = fresh;
@@ -4738,7 +4565,7 @@ CORO_API coro_op coro_signals_wait(coro_task *co, coro_signals *s)
         return coro_done(co, -EBADF);
     if (s->queue.head)
         return coro_done(co, -EBUSY);
-    coro__signals_hear(&s->hub->w);
+    coro__signals_hear(s->hub);
     if (s->come)
         return coro_done(co, coro__signals_take(s));
     coro_loop_hold(coro_loop_of(co));
@@ -4753,7 +4580,7 @@ CORO_API int coro_signals_close(coro_signals *s)
     uint64_t kept = 0;
     if (!hub)
         return 0;
-    coro__signals_hear(&hub->w);
+    coro__signals_hear(hub);
     task = s->queue.head;
     if (task) {
         coro_loop_release(coro_loop_of(task));
@@ -4765,8 +4592,6 @@ CORO_API int coro_signals_close(coro_signals *s)
     for (coro_signals *other = hub->first; other; other = other->next)
         kept |= other->watched;
     coro__signals_restore(hub, s->watched & ~kept);
-    if (!hub->first)
-        coro__signal_hub_close(hub);
     *s = closed;
     return 0;
 }
@@ -4774,151 +4599,82 @@ CORO_API int coro_signals_close(coro_signals *s)
 /* The loop ends before its watchers. */
 static inline void coro__signals_fini(coro_reactor *r)
 {
-    while (r->signals)
+    if (!r->signals)
+        return;
+    while (r->signals->first)
         (void)coro_signals_close(r->signals->first);
+    coro_loop_free(r->loop, r->signals, sizeof *r->signals);
 }
 
-/* --- coro_main -------------------------------------------------------------------------------- */
-
-/* A coro_main that runs. */
-struct coro__main_watch {
-    coro_post_node node; /* must be first: posted by the handler */
-    coro_note note;      /* left with the task */
-    coro_task *task;
-    coro_loop loop;
-    pid_t owner;         /* the process: a forked child has a copy */
-    int came;            /* the signal; 0: none yet */
-    bool ended;          /* the task */
-    bool told;           /* the task, of the signal */
-    bool caused;         /* its cancellation */
-    bool ours[2];        /* SIGINT, SIGTERM: we have a handler for it */
-};
-
-/* For the handler. The other static variable of the library. */
-struct coro__main_static {
-    struct coro__main_watch *watch;
-    int inside; /* handlers that run */
-};
-
-static inline struct coro__main_static *coro__main_shared(void)
-{
-    static struct coro__main_static one;
-    return &one;
-}
-
-static inline void coro__main_default(const struct coro__main_watch *m)
-{
-    struct sigaction action;
-    memset(&action, 0, sizeof action);
-    action.sa_handler = SIG_DFL;
-    sigemptyset(&action.sa_mask);
-    if (m->ours[0])
-        (void)sigaction(SIGINT, &action, NULL);
-    if (m->ours[1])
-        (void)sigaction(SIGTERM, &action, NULL);
-}
-
-/* The first one posts, and lets the second one kill, even if the loop never looks again. */
-static inline void coro__main_handler(int n)
-{
-    struct coro__main_static *one = coro__main_shared();
-    struct coro__main_watch *m;
-    int saved = errno;
-    __atomic_add_fetch(&one->inside, 1, __ATOMIC_SEQ_CST);
-    m = __atomic_load_n(&one->watch, __ATOMIC_SEQ_CST);
-    if (m)
-        coro__main_default(m);
-    if (m && m->owner != getpid()) {
-        (void)raise(n); /* not ours to handle: once this handler is left, as without us */
-    } else if (m) {
-        __atomic_store_n(&m->came, n, __ATOMIC_SEQ_CST);
-        (void)coro_post(&m->loop, &m->node);
-    }
-    __atomic_sub_fetch(&one->inside, 1, __ATOMIC_SEQ_CST);
-    errno = saved;
-}
+/* --- coro_run --------------------------------------------------------------------------------- */
 
 /* On the loop's thread. */
-static inline void coro__main_cancel(coro_loop *loop, coro_post_node *node)
+static inline void coro__run_signalled(coro_loop *loop, coro_post_node *node)
 {
-    struct coro__main_watch *m = (struct coro__main_watch *)(void *)node;
-    if (m->ended)
+    coro__run_watch *w = (coro__run_watch *)(void *)node;
+    if (w->ended)
+        return; /* too late: coro__run_end finds it */
+    (void)coro__signal_came(&w->hearer, SIGINT);
+    (void)coro__signal_came(&w->hearer, SIGTERM);
+    w->told = true;
+    w->caused = !coro_cancelled(w->task) && coro_task_cancel(w->task) == 1;
+}
+
+static inline void coro__run_ended(coro_note *note, coro_task *task)
+{
+    CORO__AROUND(coro__run_watch, note, note)->ended = true;
+}
+
+/* May it be ours? Nobody has done anything about it. */
+static inline bool coro__run_takes(int n)
+{
+    struct sigaction now;
+    return sigaction(n, NULL, &now) == 0 && !(now.sa_flags & SA_SIGINFO) &&
+           (now.sa_handler == SIG_DFL || now.sa_handler == coro__signal_handler);
+}
+
+static inline void coro__run_begin(coro_around *around, coro_task *task)
+{
+    coro__run_watch *w = CORO__AROUND(coro__run_watch, around, around);
+    w->task = task;
+    w->hearer.loop = coro_loop_of(task);
+    w->interrupt = coro__run_takes(SIGINT); /* before the handler, which looks at it */
+    w->terminate = coro__run_takes(SIGTERM);
+    if (!coro__signal_claim(&coro__signals_heard()->main, &w->hearer))
         return;
-    m->told = true;
-    m->caused = !coro_cancelled(m->task) && coro_task_cancel(m->task) == 1;
+    w->note.ended = coro__run_ended;
+    coro_note_add(task, &w->note);
+    if (w->interrupt)
+        (void)coro__signal_handle(SIGINT, NULL);
+    if (w->terminate)
+        (void)coro__signal_handle(SIGTERM, NULL);
 }
 
-static inline void coro__main_ended(coro_note *note, coro_task *task)
+static inline int coro__run_end(coro_around *around, int result)
 {
-    CORO__AROUND(struct coro__main_watch, note, note)->ended = true;
+    coro__run_watch *w = CORO__AROUND(coro__run_watch, around, around);
+    struct coro__signal_table *table = coro__signals_heard();
+    if (__atomic_load_n(&table->main, __ATOMIC_SEQ_CST) != &w->hearer)
+        return result;
+    if (!w->told)
+        coro__run_watch_default(w);
+    __atomic_store_n(&table->main, NULL, __ATOMIC_SEQ_CST);
+    coro__signal_settle();
+    if (coro__signal_came(&w->hearer, SIGINT))
+        (void)raise(SIGINT);
+    if (coro__signal_came(&w->hearer, SIGTERM))
+        (void)raise(SIGTERM);
+    return result == -ECANCELED && w->caused ? -EINTR : result;
 }
 
-/* Unless somebody else, or the user, has the signals. */
-static inline void coro__main_begin(struct coro__main_watch *m)
+CORO_API coro_around *coro__run_watched(coro__run_watch *watch)
 {
-    static const int signals[2] = {SIGINT, SIGTERM};
-    struct coro__main_static *one = coro__main_shared();
-    struct coro__main_watch *old = __atomic_load_n(&one->watch, __ATOMIC_SEQ_CST);
-    struct sigaction action, now;
-    m->owner = getpid();
-    if ((old && old->owner == m->owner) ||
-        !__atomic_compare_exchange_n(&one->watch, &old, m, false, __ATOMIC_SEQ_CST,
-                                     __ATOMIC_SEQ_CST))
-        return;
-    memset(&action, 0, sizeof action);
-    action.sa_handler = coro__main_handler;
-    action.sa_flags = SA_RESTART;
-    sigemptyset(&action.sa_mask);
-    sigaddset(&action.sa_mask, SIGINT);
-    sigaddset(&action.sa_mask, SIGTERM);
-    for (int i = 0; i < 2; i++) {
-        if (sigaction(signals[i], NULL, &now) == 0 && !(now.sa_flags & SA_SIGINFO) &&
-            (now.sa_handler == SIG_DFL || now.sa_handler == coro__main_handler))
-            m->ours[i] = true; /* before the handler, which looks at it */
-        if (m->ours[i])
-            (void)sigaction(signals[i], &action, NULL);
-    }
-}
-
-static inline void coro__main_finish(struct coro__main_watch *m)
-{
-    struct coro__main_static *one = coro__main_shared();
-    if (__atomic_load_n(&one->watch, __ATOMIC_SEQ_CST) != m)
-        return;
-    if (!__atomic_load_n(&m->came, __ATOMIC_SEQ_CST))
-        coro__main_default(m);
-    __atomic_store_n(&one->watch, NULL, __ATOMIC_SEQ_CST);
-    while (__atomic_load_n(&one->inside, __ATOMIC_SEQ_CST)) /* in other threads */
-        sched_yield();
-}
-
-CORO_API int coro__main(const coro_options *options, coro_task *task, const coro_info *info)
-{
-    struct coro__main_watch m;
-    int rc;
-    memset(&m, 0, sizeof m);
-    rc = coro_loop_init(&m.loop, options);
-    if (rc < 0)
-        return rc;
-    m.node.run = coro__main_cancel;
-    m.note.ended = coro__main_ended;
-    m.task = task;
-    task->core.flags = 0;
-    task->core.outer = NULL;
-    m.loop.main = task;
-    rc = coro__start(&m.loop.root, task, info);
-    if (rc == 0) {
-        coro_note_add(task, &m.note);
-        coro__main_begin(&m);
-        rc = coro_loop_run(&m.loop);
-        coro__main_finish(&m);
-        if (rc == 0)
-            rc = coro_task_result(task);
-    }
-    (void)coro_loop_fini(&m.loop);
-    if (m.came && !m.told)
-        (void)raise(m.came);
-    return rc == -ECANCELED && m.caused ? -EINTR : rc;
+    coro__run_watch fresh = CORO__ZERO;
+    *watch = fresh;
+    watch->hearer.node.run = coro__run_signalled;
+    watch->around.begin = coro__run_begin;
+    watch->around.end = coro__run_end;
+    return &watch->around;
 }
 
 /* --- processes: the child's side -----------------------------------------------------------------
@@ -5326,7 +5082,7 @@ CORO_API void coro_process_fini(coro_process *p)
 
 /* --- coro_process_run ------------------------------------------------------------------------- */
 
-CORO__COROUTINE(coro__process_feed)
+CORO_LIBRARY(coro__process_feed)
 {
     CORO_BEGIN();
     if (my->size)
@@ -5360,7 +5116,7 @@ static inline bool coro__output_rest(coro_fd *from, coro_output *o)
     return true;
 }
 
-CORO__COROUTINE(coro__process_drain)
+CORO_LIBRARY(coro__process_drain)
 {
     CORO_BEGIN();
     do
@@ -5394,7 +5150,7 @@ static inline int coro__process_begin(struct coro_process_task *my)
     return rc;
 }
 
-CORO__COROUTINE(coro_process_task)
+CORO_LIBRARY(coro_process_task)
 {
     CORO_BEGIN();
     coro_group_open(co, &my->group, CORO_COLLECT);

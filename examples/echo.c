@@ -112,7 +112,7 @@ CORO_FINALLY:
     CORO_CLOSE(&my->servers);
     coro_close(&my->listener);
     printf("%d connections, %d failed, %d left\n", (int)my->state.accepted,
-           (int)my->state.failed, (int)my->state.active);
+           (int)my->state.handlers.failed, (int)my->state.handlers.alive);
     CORO_END(0);
 }
 

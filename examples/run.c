@@ -64,7 +64,7 @@ CORO_FINALLY:
 /* An interrupt cancels the app, which ends the commands. */
 int main(void)
 {
-    return coro_main(app) < 0;
+    return coro_run(app) < 0;
 }
 
 /* Output:

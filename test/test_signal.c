@@ -1,4 +1,4 @@
-/* test_signal.c -- signals as something to wait for; coro_main; forks. (I53-I59, Z09-Z11, Z17) */
+/* test_signal.c -- signals as something to wait for; coro_run; forks. (I53-I59, Z09-Z11, Z17) */
 #include "coro_io.h"
 #include "test.h"
 
@@ -298,19 +298,46 @@ TEST(signals_are_as_before_when_the_loop_ends_before_the_watcher) /* I56 */
     CHECK_EQ(coro_signals_close(&s), 0);
 }
 
-#if CORO_IO_SIGNALFD
-TEST(signals_that_were_blocked_stay_blocked) /* I54 */
-{
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGUSR1);
-    pthread_sigmask(SIG_BLOCK, &set, NULL);
-    CHECK_EQ(coro_run(burst), 0);
-    CHECK(blocked(SIGUSR1));
-}
-#endif /* CORO_IO_SIGNALFD */
+struct elsewhere {
+    CORO_FRAME;
+    coro_signals s;
+    int rc;
+};
 
-/* ---- coro_main ---------------------------------------------------------------------------- */
+CORO(elsewhere)
+{
+    CORO_BEGIN();
+    my->rc = coro_signals_open(co, &my->s, SIGUSR2, SIGUSR1);
+    coro_signals_close(&my->s);
+    CORO_END(my->rc);
+}
+
+struct one_loop {
+    CORO_FRAME;
+    coro_signals s;
+    int n;
+};
+
+CORO(one_loop)
+{
+    CORO_BEGIN();
+    CORO_TRY(coro_signals_open(co, &my->s, SIGUSR1));
+    CHECK_EQ(coro_run(elsewhere), -EBUSY); /* a loop inside of this one's step */
+    CHECK(is_default(SIGUSR2));
+    raise(SIGUSR1);
+    CORO_TRY(my->n, coro_signals_wait(co, &my->s));
+CORO_FINALLY:
+    coro_signals_close(&my->s);
+    CORO_END(my->n);
+}
+
+TEST(signals_are_watched_by_one_loop_at_a_time)
+{
+    CHECK_EQ(coro_run(one_loop), SIGUSR1);
+    CHECK(is_default(SIGUSR1));
+}
+
+/* ---- coro_run ---------------------------------------------------------------------------- */
 
 struct killer {
     pid_t whom;
@@ -349,12 +376,12 @@ CORO_FINALLY:
     CORO_END(0);
 }
 
-TEST(coro_main_is_cancelled_by_the_first_signal_and_cleans_up) /* Z09 Z10 Z11 */
+TEST(coro_run_is_cancelled_by_the_first_signal_and_cleans_up) /* Z09 Z10 Z11 */
 {
     int cleaned = 0;
-    CHECK_EQ(coro_main(server, .signal = SIGINT, .cleaned = &cleaned), -EINTR);
+    CHECK_EQ(coro_run(server, .signal = SIGINT, .cleaned = &cleaned), -EINTR);
     CHECK(is_default(SIGINT) && is_default(SIGTERM));
-    CHECK_EQ(coro_main(server, .signal = SIGTERM, .cleaned = &cleaned), -EINTR);
+    CHECK_EQ(coro_run(server, .signal = SIGTERM, .cleaned = &cleaned), -EINTR);
     CHECK(is_default(SIGINT) && is_default(SIGTERM));
     CHECK_EQ(cleaned, 2);
 }
@@ -375,22 +402,22 @@ CORO(stuck)
 
 static void run_stuck(void)
 {
-    coro_main(stuck, .first = SIGINT, .second = SIGTERM);
+    coro_run(stuck, .first = SIGINT, .second = SIGTERM);
 }
 
 static void run_late(void)
 {
-    coro_main(stuck, .first = SIGINT, .second = SIGCHLD);
+    coro_run(stuck, .first = SIGINT, .second = SIGCHLD);
 }
 
-TEST(coro_main_is_killed_by_the_second_signal_even_when_it_is_stuck) /* Z09 */
+TEST(coro_run_is_killed_by_the_second_signal_even_when_it_is_stuck) /* Z09 */
 {
     int status = in_a_child(run_stuck);
     CHECK(WIFSIGNALED(status));
     CHECK_EQ(WTERMSIG(status), SIGTERM);
 }
 
-TEST(coro_main_does_not_swallow_a_signal_that_comes_too_late) /* Z10 */
+TEST(coro_run_does_not_swallow_a_signal_that_comes_too_late) /* Z10 */
 {
     int status = in_a_child(run_late);
     CHECK(WIFSIGNALED(status));
@@ -413,24 +440,24 @@ CORO(plain)
     CORO_END(my->rc);
 }
 
-TEST(coro_main_reports_what_its_task_ended_with) /* Z10 */
+TEST(coro_run_reports_what_its_task_ended_with) /* Z10 */
 {
     static const coro_options fast = {.clock = CORO_VIRTUAL};
-    CHECK_EQ(coro_main_with(&fast, plain, .rc = 6, .await = true), 6);
-    CHECK_EQ(coro_main(plain, .rc = 5), 5);
-    CHECK_EQ(coro_main(plain, .rc = -EPIPE), -EPIPE);
-    CHECK_EQ(coro_main(plain, .rc = -ECANCELED), -ECANCELED);
-    CHECK_EQ(coro_main(plain, .rc = 7, .signal = SIGINT, .await = true), 7);
+    CHECK_EQ(coro_run_with(&fast, plain, .rc = 6, .await = true), 6);
+    CHECK_EQ(coro_run(plain, .rc = 5), 5);
+    CHECK_EQ(coro_run(plain, .rc = -EPIPE), -EPIPE);
+    CHECK_EQ(coro_run(plain, .rc = -ECANCELED), -ECANCELED);
+    CHECK_EQ(coro_run(plain, .rc = 7, .signal = SIGINT, .await = true), 7);
     CHECK(is_default(SIGINT) && is_default(SIGTERM));
 }
 
-TEST(coro_main_leaves_signals_alone_that_are_somebodys) /* Z11 */
+TEST(coro_run_leaves_signals_alone_that_are_somebodys) /* Z11 */
 {
     install(SIGINT, own_handler);
     install(SIGTERM, SIG_IGN);
-    CHECK_EQ(coro_main(plain, .rc = 1, .signal = SIGINT), 1);
+    CHECK_EQ(coro_run(plain, .rc = 1, .signal = SIGINT), 1);
     CHECK_EQ(heard, SIGINT);
-    CHECK_EQ(coro_main(plain, .rc = 2, .signal = SIGTERM), 2);
+    CHECK_EQ(coro_run(plain, .rc = 2, .signal = SIGTERM), 2);
     CHECK(!is_default(SIGINT) && !is_default(SIGTERM));
 }
 
@@ -456,10 +483,46 @@ CORO_FINALLY:
     CORO_END(0);
 }
 
-TEST(coro_main_leaves_a_signal_to_the_watcher_of_it) /* Z11 */
+TEST(coro_run_leaves_a_signal_to_the_watcher_of_it) /* Z11 */
 {
-    CHECK_EQ(coro_main(takes_over), -EINTR);
+    CHECK_EQ(coro_run(takes_over), -EINTR);
     CHECK(is_default(SIGINT) && !blocked(SIGINT));
+}
+
+struct keeps {
+    CORO_FRAME;
+    coro_signals s;
+    coro_scope shield;
+    int n;
+};
+
+/* SIGTERM is watched; SIGINT is coro_run's. */
+CORO(keeps)
+{
+    CORO_BEGIN();
+    CORO_TRY(coro_signals_open(co, &my->s, SIGTERM));
+    raise(SIGINT);
+    CORO_TRY(coro_sleep(co, CORO_S(60)));
+CORO_FINALLY:
+    coro_shield_open(co, &my->shield, CORO_FOREVER);
+    raise(SIGTERM); /* would be the second one */
+    CORO_TRY(my->n, coro_signals_wait(co, &my->s));
+    CHECK_EQ(my->n, SIGTERM);
+    (void)coro_scope_close(co, &my->shield, 0);
+    coro_signals_close(&my->s);
+    CORO_END(0);
+}
+
+TEST(coro_run_s_first_signal_leaves_watched_ones_alone)
+{
+    CHECK_EQ(coro_run(keeps), -EINTR);
+    CHECK(is_default(SIGINT));
+}
+
+TEST(coro_run_threads_is_cancelled_by_a_signal)
+{
+    CHECK_EQ(coro_run_threads(1, plain, .rc = -ECANCELED, .signal = SIGINT, .await = true), -EINTR);
+    CHECK(is_default(SIGINT) && is_default(SIGTERM));
 }
 
 static int nested_rc;
@@ -471,16 +534,16 @@ struct nests {
 CORO(nests)
 {
     CORO_BEGIN();
-    nested_rc = coro_main(plain, .rc = 3);
+    nested_rc = coro_run(plain, .rc = 3);
     CHECK(!is_default(SIGINT)); /* it is still ours */
     raise(SIGINT);
     CORO_TRY(coro_sleep(co, CORO_S(60)));
     CORO_END(0);
 }
 
-TEST(coro_main_inside_of_another_leaves_the_signals_to_that)
+TEST(coro_run_inside_of_another_leaves_the_signals_to_that)
 {
-    CHECK_EQ(coro_main(nests), -EINTR);
+    CHECK_EQ(coro_run(nests), -EINTR);
     CHECK_EQ(nested_rc, 3);
 }
 
@@ -523,10 +586,10 @@ struct forks {
 
 static void run_waiting(void)
 {
-    coro_main(plain, .signal = SIGINT, .await = true);
+    coro_run(plain, .signal = SIGINT, .await = true);
 }
 
-/* A child of coro_main's process has nothing to do with its signals, and may have its own. */
+/* A child of coro_run's process has nothing to do with its signals, and may have its own. */
 CORO(forks)
 {
     CORO_BEGIN();
@@ -549,9 +612,9 @@ CORO(forks)
     CORO_END(9);
 }
 
-TEST(coro_main_has_nothing_to_do_with_the_signals_of_a_forked_child) /* I59 */
+TEST(coro_run_has_nothing_to_do_with_the_signals_of_a_forked_child) /* I59 */
 {
-    CHECK_EQ(coro_main(forks), 9);
+    CHECK_EQ(coro_run(forks), 9);
 }
 
 struct parent {
