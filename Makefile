@@ -2,7 +2,7 @@
 # Everything built lands in build/.
 
 HEADERS   := $(wildcard coro.h coro_sync.h coro_io.h)
-TESTS_io  := $(patsubst %,test/test_%.c,dial faults fd io_sweep io_timeout net process serve \
+TESTS_io  := $(patsubst %,test/test_%.c,dial faults fd io_sweep io_timeout kqueue net process serve \
                signal stream thread)
 TESTS_all := $(sort $(wildcard test/test_*.c))
 TESTS_core := $(filter-out $(TESTS_io),$(TESTS_all))
@@ -20,7 +20,7 @@ TESTS_C_ONLY :=
 #: FILTER=word      only the tests whose names contain the word
 #: FLAGS=...        more compiler flags
 #: BITS=32          a 32-bit program
-#: BACKEND=poll     of coro_io.h: epoll, poll; default: the system's best
+#: BACKEND=poll     of coro_io.h: epoll, kqueue, poll; default: the system's best
 #: PART=all         all tests, those of coro_io.h only (io), or all others (core)
 #: WERROR=          warnings do not stop the build
 #: STRICT=1         a missing tool is a failure
@@ -70,8 +70,11 @@ $(error MODE=$(MODE) is neither inline nor shared)
 endif
 
 # Debian's gcc-multilib would remove every cross compiler, so the 64-bit headers' folder is named.
-BACKEND_epoll := -DCORO_IO_BACKEND=1
-BACKEND_poll  := -DCORO_IO_BACKEND=3
+# Linux has no kqueue: test/kqueue/ has one, for the tests.
+KQUEUE_C       := $(if $(filter Linux,$(shell uname)),test/kqueue/kqueue.c)
+BACKEND_epoll  := -DCORO_IO_BACKEND=1
+BACKEND_kqueue := -DCORO_IO_BACKEND=2 $(if $(KQUEUE_C),-isystem test/kqueue)
+BACKEND_poll   := -DCORO_IO_BACKEND=3
 BITS_32  := -m32 -isystem /usr/include/x86_64-linux-gnu
 LANGUAGE := $(if $(CXX_IN_USE),-x c++) -std=$(STD)
 # g++ takes a designated initializer that leaves members out for an oversight; in C it is the point.
@@ -96,7 +99,9 @@ B      := build/$(CONFIG)
 
 TESTS_HERE := $(if $(CXX_IN_USE),$(filter-out $(TESTS_C_ONLY),$(TESTS)),$(TESTS))
 SHARED_C   := $(if $(filter shared,$(MODE)),$(B)/implementation.c)
-TEST_OBJ   := $(TESTS_HERE:%.c=$(B)/%.o) $(B)/test/main.o $(SHARED_C:.c=.o)
+BACKEND_C  := $(if $(filter kqueue,$(BACKEND)),$(KQUEUE_C))
+COMMON_OBJ := $(SHARED_C:.c=.o) $(BACKEND_C:%.c=$(B)/%.o)
+TEST_OBJ   := $(TESTS_HERE:%.c=$(B)/%.o) $(B)/test/main.o $(COMMON_OBJ)
 EXAMPLE_BIN := $(EXAMPLES:%.c=$(B)/%)
 
 # $(call need,tool): leaves the recipe's shell, saying so, when the tool is not there.
@@ -162,7 +167,7 @@ demo: ## the show
 show-demo: $(B)/examples/demo
 	@$(RUN) $(B)/examples/demo
 
-$(EXAMPLE_BIN): $(B)/%: $(B)/%.o $(SHARED_C:.c=.o)
+$(EXAMPLE_BIN): $(B)/%: $(B)/%.o $(COMMON_OBJ)
 	@$(CC) $^ -o $@ $(LINK)
 
 # ---- measuring -----------------------------------------------------------------------------------

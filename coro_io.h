@@ -1,7 +1,7 @@
 /* coro_io.h -- the reactor: sockets, streams, servers, signals, processes, threads.
  *
- * The third of three headers, on the public hooks of coro.h. Linux (epoll), any POSIX (poll). MIT
- * licence: see the end of coro.h.
+ * The third of three headers, on the public hooks of coro.h. Linux (epoll), macOS and the BSDs
+ * (kqueue), any POSIX (poll). MIT licence: see the end of coro.h.
  *
  *     #include "coro_io.h"
  *
@@ -123,10 +123,14 @@
 
 /* CORO_IO_BACKEND: which one; default: the system's best. */
 #define CORO_IO_EPOLL 1
+#define CORO_IO_KQUEUE 2
 #define CORO_IO_POLL 3
 #ifndef CORO_IO_BACKEND
 #if defined __linux__
 #define CORO_IO_BACKEND CORO_IO_EPOLL
+#elif defined __APPLE__ || defined __FreeBSD__ || defined __NetBSD__ || defined __OpenBSD__ || \
+    defined __DragonFly__
+#define CORO_IO_BACKEND CORO_IO_KQUEUE
 #else
 #define CORO_IO_BACKEND CORO_IO_POLL
 #endif /* defined __linux__ */
@@ -161,17 +165,20 @@
 /* How the ends of processes are heard. 0: the portable way: a thread that waits. It comes to that
  * by itself where the kernel is too old. */
 #ifndef CORO_IO_PIDFD
-#if defined __linux__ && defined SYS_pidfd_open
+#if defined SYS_pidfd_open && CORO_IO_BACKEND != CORO_IO_KQUEUE
 #define CORO_IO_PIDFD 1
 #else
 #define CORO_IO_PIDFD 0
-#endif /* defined __linux__ && defined SYS_pidfd_open */
+#endif /* defined SYS_pidfd_open && CORO_IO_BACKEND != CORO_IO_KQUEUE */
 #endif /* !CORO_IO_PIDFD */
 #if CORO_IO_BACKEND == CORO_IO_EPOLL
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 #endif /* CORO_IO_BACKEND == CORO_IO_EPOLL */
+#if CORO_IO_BACKEND == CORO_IO_KQUEUE
+#include <sys/event.h>
+#endif /* CORO_IO_BACKEND == CORO_IO_KQUEUE */
 
 /* ================================================================================================
  * >>fd
@@ -201,7 +208,7 @@ struct coro_fd {
 
 enum { CORO_IN, CORO_OUT };
 
-/* coro_io_backend -- "epoll" or "poll". */
+/* coro_io_backend -- "epoll", "kqueue" or "poll". */
 CORO_API const char *coro_io_backend(void);
 
 /* coro_fd_adopt -- take over a descriptor of yours: it is made non-blocking, and is closed by
@@ -1168,11 +1175,13 @@ struct coro_reactor {
     struct coro__offload *offload; /* what is done on threads; null: nothing yet */
     coro_fd *known; /* a ring; those to be looked at again come first */
     struct coro__foreign *foreign; /* in coro_wait_fd */
-    int poller;     /* epoll's descriptor */
+    int poller;     /* epoll's descriptor, or kqueue's */
     int waker[2];   /* eventfd, or the two ends of a pipe */
     bool ms_only;   /* no epoll_pwait2 here */
     bool stray;     /* epoll may know a handle that is gone: its number was closed elsewhere */
     struct coro__signal_hub *signals; /* of coro_signals; null: nobody watches any */
+    struct kevent *batch; /* kqueue's: events; the first is being dealt with */
+    int left;             /* how many */
     struct pollfd *polled; /* poll's: as many as `room` */
     size_t room, count;    /* count: known handles */
 };
@@ -1186,15 +1195,15 @@ struct coro__foreign {
 static inline void coro__fd_ready(coro_reactor *r, coro_fd *h, bool in, bool out, bool ended);
 static inline void coro__offload_fini(coro_reactor *r);
 
-/* Has another handle the same number? */
-static inline bool coro__number_known(const coro_reactor *r, const coro_fd *h)
+/* Another handle with the same number, or null. */
+static inline coro_fd *coro__number_known(const coro_reactor *r, const coro_fd *h)
 {
-    const coro_fd *at = r->known;
+    coro_fd *at = r->known;
     for (size_t n = r->count; n; n--, at = at->next) {
         if (at != h && at->number1 == h->number1)
-            return true;
+            return at;
     }
-    return false;
+    return NULL;
 }
 
 static inline bool coro__handle_known(const coro_reactor *r, const coro_fd *h)
@@ -1214,6 +1223,53 @@ static inline int coro__no_block(int number)
         return -errno;
     return flags & O_NONBLOCK;
 }
+
+#if CORO_IO_BACKEND != CORO_IO_EPOLL
+/* Files are never waited for: they get epoll's own answer. */
+static inline int coro__poller_check(const coro_fd *h)
+{
+    struct stat st;
+    if (fstat(coro_fd_number(h), &st) < 0)
+        return -errno;
+    return S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) ? -EPERM : 0;
+}
+#endif /* CORO_IO_BACKEND != CORO_IO_EPOLL */
+
+#if CORO_IO_BACKEND == CORO_IO_POLL || (CORO_IO_BACKEND == CORO_IO_KQUEUE && !defined EVFILT_USER)
+/* --- a pipe that wakes ------------------------------------------------------------------------ */
+
+static inline int coro__waker_init(coro_reactor *r)
+{
+    if (pipe(r->waker) < 0)
+        return -errno;
+    for (int i = 0; i < 2; i++) {
+        (void)coro__no_block(r->waker[i]);
+        (void)fcntl(r->waker[i], F_SETFD, FD_CLOEXEC);
+    }
+    return 0;
+}
+
+static inline void coro__waker_fini(coro_reactor *r)
+{
+    if (r->waker[0] >= 0)
+        close(r->waker[0]);
+    if (r->waker[1] >= 0)
+        close(r->waker[1]);
+}
+
+static inline void coro__waker_drain(coro_reactor *r)
+{
+    char drop[64];
+    while (read(r->waker[0], drop, sizeof drop) == (ssize_t)sizeof drop)
+        continue;
+}
+
+static inline void coro__poller_wake(coro_reactor *r)
+{
+    ssize_t n = write(r->waker[1], "", 1);
+    (void)n; /* full: then it wakes anyhow */
+}
+#endif /* CORO_IO_BACKEND == CORO_IO_POLL || ... */
 
 #if CORO_IO_BACKEND == CORO_IO_EPOLL
 /* --- epoll ------------------------------------------------------------------------------------ */
@@ -1326,6 +1382,141 @@ static inline void coro__poller_wait(coro_reactor *r, coro_time d)
 }
 #endif /* CORO_IO_BACKEND == CORO_IO_EPOLL */
 
+#if CORO_IO_BACKEND == CORO_IO_KQUEUE
+/* --- kqueue -----------------------------------------------------------------------------------
+ * A knote for each way, which tells once what comes (EV_CLEAR). A number that is closed takes its
+ * knotes along, whatever copies there are; what they had told already is in r->batch.
+ */
+
+CORO_API const char *coro_io_backend(void)
+{
+    return "kqueue";
+}
+
+static inline int coro__poller_init(coro_reactor *r)
+{
+    struct kevent e;
+    r->poller = kqueue();
+    if (r->poller < 0)
+        return -errno;
+#if defined EVFILT_USER
+    EV_SET(&e, 0, EVFILT_USER, EV_ADD | EV_CLEAR, 0, 0, NULL);
+#else
+    if (coro__waker_init(r) < 0)
+        return -errno;
+    EV_SET(&e, (uintptr_t)r->waker[0], EVFILT_READ, EV_ADD, 0, 0, NULL);
+#endif /* defined EVFILT_USER */
+    return kevent(r->poller, &e, 1, NULL, 0, NULL) < 0 ? -errno : 0;
+}
+
+static inline void coro__poller_fini(coro_reactor *r)
+{
+    if (r->poller >= 0)
+        close(r->poller);
+#if !defined EVFILT_USER
+    coro__waker_fini(r);
+#endif /* !defined EVFILT_USER */
+}
+
+#if defined EVFILT_USER
+static inline void coro__poller_wake(coro_reactor *r)
+{
+    struct kevent e;
+    EV_SET(&e, 0, EVFILT_USER, 0, NOTE_TRIGGER, 0, NULL);
+    (void)kevent(r->poller, &e, 1, NULL, 0, NULL);
+}
+#endif /* defined EVFILT_USER */
+
+/* Each change has an answer in its place (EV_RECEIPT): .data is 0, or why it was not made. */
+static inline int coro__kqueue_change(coro_reactor *r, struct kevent *e, int n)
+{
+    struct timespec none = {0, 0};
+    return kevent(r->poller, e, n, e, n, &none) < 0 ? -errno : 0;
+}
+
+static inline void coro__poller_drop(coro_reactor *r, coro_fd *h)
+{
+    uintptr_t number = (uintptr_t)coro_fd_number(h);
+    struct kevent e[2];
+    EV_SET(&e[0], number, EVFILT_READ, EV_DELETE | EV_RECEIPT, 0, 0, NULL);
+    EV_SET(&e[1], number, EVFILT_WRITE, EV_DELETE | EV_RECEIPT, 0, 0, NULL);
+    (void)coro__kqueue_change(r, e, 2);
+    for (int i = 0; i < r->left; i++) {
+        if (r->batch[i].udata == h)
+            r->batch[i].udata = NULL;
+    }
+}
+
+/* Foreign ones are asked for what is waited for, once, and anew each time. The first change is to
+ * fail: else the number is known. A way that cannot be watched, like that into a pipe that nobody
+ * reads, concerns who waits in it: -EPERM to a foreign one is that it need not wait. */
+static inline int coro__poller_add(coro_reactor *r, coro_fd *h)
+{
+    uintptr_t number = (uintptr_t)coro_fd_number(h);
+    bool foreign = (h->flags & CORO__FD_FOREIGN) != 0;
+    int add = EV_ADD | EV_RECEIPT | (foreign ? EV_ONESHOT : EV_CLEAR);
+    int none = EV_DELETE | EV_RECEIPT;
+    int in = foreign && !h->doing[CORO_IN] ? none : add;
+    int out = foreign && !h->doing[CORO_OUT] ? none : add;
+    int rc = h->flags & CORO__FD_SOCKET ? 0 : coro__poller_check(h);
+    struct kevent e[3];
+    coro_fd *other;
+    if (rc < 0)
+        return rc;
+    EV_SET(&e[0], number, EVFILT_READ, EV_ENABLE | EV_RECEIPT, 0, 0, h);
+    EV_SET(&e[1], number, EVFILT_READ, (unsigned short)in, 0, 0, h);
+    EV_SET(&e[2], number, EVFILT_WRITE, (unsigned short)out, 0, 0, h);
+    rc = coro__kqueue_change(r, e, 3);
+    other = rc == 0 && !h->reactor && !e[0].data ? coro__number_known(r, h) : NULL;
+    if (other) { /* what was its is now ours: give it back */
+        coro__poller_drop(r, other);
+        (void)coro__poller_add(r, other);
+        return -EBUSY;
+    }
+    for (int way = CORO_IN; way <= CORO_OUT && rc == 0; way++) {
+        if (h->doing[way] && e[1 + way].data)
+            rc = foreign && e[1 + way].data != EBADF ? -EPERM : -(int)e[1 + way].data;
+    }
+    if (rc < 0 && !h->reactor)
+        coro__poller_drop(r, h);
+    return rc;
+}
+
+/* Have we taken all that the kernel has told of? Then the next try would block. A read that is
+ * short proves nothing: it stops at an urgent byte, too, of which kqueue does not tell. */
+static inline bool coro__drained(const coro_fd *h, ssize_t got, size_t n)
+{
+    coro_reactor *r = h->reactor;
+    if (!r || r->left <= 0 || r->batch->udata != h || r->batch->filter != EVFILT_READ)
+        return false;
+    r->batch->data -= got;
+    return r->batch->data <= 0;
+}
+
+/* Wait for at most d, then deal with what has come. An end concerns both ways; the error that may
+ * come with it is told by the attempt. */
+static inline void coro__poller_wait(coro_reactor *r, coro_time d)
+{
+    coro_time most = d < CORO_S(100000) ? d : CORO_S(100000); /* as some systems have a limit */
+    struct timespec t = {(time_t)(most / CORO_S(1)),
+                         (long)(most % CORO_S(1) * (1000000000 / CORO_TICKS_PER_S))};
+    struct kevent events[128];
+    r->left = kevent(r->poller, NULL, 0, events, 128, d == CORO_FOREVER ? NULL : &t);
+    for (r->batch = events; r->left > 0; r->batch++, r->left--) {
+        coro_fd *h = (coro_fd *)r->batch->udata;
+        bool in = r->batch->filter == EVFILT_READ;
+        bool over = (r->batch->flags & (EV_EOF | EV_ERROR)) != 0;
+        if (h)
+            coro__fd_ready(r, h, in || over, !in || over, in && over);
+#if !defined EVFILT_USER
+        else if ((int)r->batch->ident == r->waker[0])
+            coro__waker_drain(r);
+#endif /* !defined EVFILT_USER */
+    }
+    r->batch = NULL;
+}
+#endif /* CORO_IO_BACKEND == CORO_IO_KQUEUE */
+
 #if CORO_IO_BACKEND == CORO_IO_POLL
 /* --- poll ------------------------------------------------------------------------------------- */
 
@@ -1336,41 +1527,24 @@ CORO_API const char *coro_io_backend(void)
 
 static inline int coro__poller_init(coro_reactor *r)
 {
-    if (pipe(r->waker) < 0)
-        return -errno;
-    for (int i = 0; i < 2; i++) {
-        (void)coro__no_block(r->waker[i]);
-        (void)fcntl(r->waker[i], F_SETFD, FD_CLOEXEC);
-    }
-    return 0;
+    return coro__waker_init(r);
 }
 
 static inline void coro__poller_fini(coro_reactor *r)
 {
-    if (r->waker[0] >= 0)
-        close(r->waker[0]);
-    if (r->waker[1] >= 0)
-        close(r->waker[1]);
+    coro__waker_fini(r);
     if (r->polled)
         coro_loop_free(r->loop, r->polled, r->room * sizeof *r->polled);
 }
 
-static inline void coro__poller_wake(coro_reactor *r)
-{
-    ssize_t n = write(r->waker[1], "", 1);
-    (void)n; /* full: then it wakes anyhow */
-}
-
-/* Room for all that are known, and the waker. A file is noticed here, as epoll does it. */
+/* Room for all that are known, and the waker. */
 static inline int coro__poller_add(coro_reactor *r, coro_fd *h)
 {
     struct pollfd *more;
-    struct stat st;
     size_t room = r->room ? r->room * 2 : 16;
-    if (fstat(coro_fd_number(h), &st) < 0)
-        return -errno;
-    if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode))
-        return -EPERM;
+    int rc = coro__poller_check(h);
+    if (rc < 0)
+        return rc;
     if (!h->reactor && coro__number_known(r, h))
         return -EBUSY;
     if (r->count + 2 <= r->room)
@@ -1395,7 +1569,6 @@ static inline void coro__poller_wait(coro_reactor *r, coro_time d)
     coro_time ms = d / CORO_MS(1) + (d % CORO_MS(1) != 0);
     coro_fd *h = r->known, *next;
     nfds_t n = 1, i = 1;
-    char drop[64];
     struct pollfd alone, *polled = r->polled ? r->polled : &alone;
     polled->fd = r->waker[0];
     polled->events = POLLIN;
@@ -1412,8 +1585,7 @@ static inline void coro__poller_wait(coro_reactor *r, coro_time d)
     if (poll(polled, n, d == CORO_FOREVER ? -1 : ms > INT_MAX ? INT_MAX : (int)ms) <= 0)
         return;
     if (polled->revents)
-        while (read(r->waker[0], drop, sizeof drop) == (ssize_t)sizeof drop)
-            continue;
+        coro__waker_drain(r);
     for (h = r->known; i < n; i++, h = next) {
         short e = polled[i].revents;
         next = h->next;
@@ -1422,6 +1594,14 @@ static inline void coro__poller_wait(coro_reactor *r, coro_time d)
     }
 }
 #endif /* CORO_IO_BACKEND == CORO_IO_POLL */
+
+#if CORO_IO_BACKEND != CORO_IO_KQUEUE
+/* A short read of a stream has taken all that was there: the next try would block. */
+static inline bool coro__drained(const coro_fd *h, ssize_t got, size_t n)
+{
+    return (size_t)got < n;
+}
+#endif /* CORO_IO_BACKEND != CORO_IO_KQUEUE */
 
 /* --- what all backends share ------------------------------------------------------------------ */
 
@@ -1584,8 +1764,9 @@ static inline intptr_t coro__attempt_read(coro_fd *h, void *to, size_t n)
         ssize_t got = h->flags & CORO__FD_SOCKET ? recv(coro_fd_number(h), to, n, 0)
                                                  : read(coro_fd_number(h), to, n);
         if (got >= 0) {
-            if ((size_t)got < n && (h->flags & CORO__FD_STREAM) && !(h->flags & CORO__FD_ENDED))
-                h->flags &= (uint16_t)~CORO__FD_READY_IN; /* drained: the next try would block */
+            if (coro__drained(h, got, n) && (h->flags & CORO__FD_STREAM) &&
+                !(h->flags & CORO__FD_ENDED))
+                h->flags &= (uint16_t)~CORO__FD_READY_IN;
             return got;
         }
         if (errno == EAGAIN || errno == EWOULDBLOCK)
@@ -2207,7 +2388,14 @@ CORO_API coro_op coro_wait_fd(coro_task *co, int number, int events)
             f->h.doing[CORO_IN] = CORO__IO_READY;
         if (out)
             f->h.doing[CORO_OUT] = CORO__IO_READY;
-        (void)coro__poller_add(r, &f->h);
+        rc = coro__poller_add(r, &f->h);
+        if (rc < 0) {
+            if (in)
+                f->h.doing[CORO_IN] = CORO__IO_NONE;
+            if (out)
+                f->h.doing[CORO_OUT] = CORO__IO_NONE;
+            return coro_done(co, rc == -EPERM ? events & (POLLIN | POLLOUT) : rc);
+        }
     }
     coro_loop_hold(r->loop);
     return coro_suspend(co, &f->h.way[in ? CORO_IN : CORO_OUT].queue, &ops,
@@ -4965,12 +5153,34 @@ static inline void coro__process_reap(coro_process *p, int flags)
         coro__process_ended(p, got < 0 ? -errno : coro__status_of(status));
 }
 
+/* kqueue tells a moment before it can be reaped. */
 static inline void coro__process_ready(coro__watched *w)
 {
-    coro__process_reap(CORO__AROUND(coro_process, watched, w), WNOHANG);
+    coro__process_reap(CORO__AROUND(coro_process, watched, w),
+                       CORO_IO_BACKEND == CORO_IO_KQUEUE ? 0 : WNOHANG);
 }
 
-/* Where there is no pidfd: wait for it, and close the pipe. */
+/* A descriptor that is readable once it has ended. -ENOSYS: there is no such thing here. */
+static inline int coro__process_descriptor(pid_t pid)
+{
+#if CORO_IO_BACKEND == CORO_IO_KQUEUE
+    struct kevent e;
+    int number = kqueue(), rc = number < 0 ? -errno : number;
+    EV_SET(&e, (uintptr_t)pid, EVFILT_PROC, EV_ADD, NOTE_EXIT, 0, NULL);
+    if (number >= 0 && kevent(number, &e, 1, NULL, 0, NULL) < 0) {
+        rc = -errno;
+        close(number);
+    }
+    return rc;
+#elif CORO_IO_PIDFD
+    int number = (int)syscall(SYS_pidfd_open, pid, 0u);
+    return number >= 0 ? number : errno == EPERM ? -ENOSYS : -errno; /* forbidden, or too old */
+#else
+    return -ENOSYS;
+#endif /* CORO_IO_BACKEND == CORO_IO_KQUEUE */
+}
+
+/* Where there is none: wait for it, and close the pipe. */
 static inline void *coro__process_thread(void *arg)
 {
     coro_process *p = (coro_process *)arg;
@@ -4993,18 +5203,15 @@ static inline int coro__process_thread_start(coro_process *p)
 /* Have the loop told of its end. */
 static inline int coro__process_watch(coro_task *co, coro_process *p)
 {
-    int ends[2], number = -1, rc;
+    int ends[2] = {-1, -1}, number, rc;
     if (p->watched.h.number1 && !p->watched.h.reactor)
         return coro__fd_register(co, &p->watched.h); /* the loop it was watched by has ended */
     if (p->watched.h.number1)
         return p->watched.h.reactor->loop == coro_loop_of(co) ? 0 : -EINVAL;
-#if CORO_IO_PIDFD
-    number = (int)syscall(SYS_pidfd_open, p->pid, 0u);
-    if (number < 0 && errno != ENOSYS && errno != EPERM) /* too old, or forbidden: a thread */
-        return -errno;
-#endif /* CORO_IO_PIDFD */
-    ends[1] = -1;
-    if (number < 0) {
+    number = coro__process_descriptor(p->pid);
+    if (number < 0 && number != -ENOSYS)
+        return number;
+    if (number < 0) { /* a thread */
         rc = coro__pipe(ends);
         if (rc < 0)
             return rc;
@@ -5050,8 +5257,10 @@ CORO_API coro_op coro_process_wait(coro_task *co, coro_process *p)
     if (p->state == CORO__PROCESS_ENDED)
         return coro_done(co, p->status);
     rc = coro__process_watch(co, p);
-    if (rc == -ESRCH) /* it has ended this moment, and SIGCHLD is ignored */
-        coro__process_ended(p, rc = -ECHILD);
+    if (rc == -ESRCH) { /* it ends this moment, or has ended and SIGCHLD is ignored */
+        coro__process_reap(p, 0);
+        return coro_done(co, p->status);
+    }
     if (rc < 0)
         return coro_done(co, rc);
     coro_loop_hold(coro_loop_of(co));

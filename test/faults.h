@@ -35,6 +35,15 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
+#ifndef CORO_IO_BACKEND
+#define CORO_IO_BACKEND 1
+#endif /* !CORO_IO_BACKEND */
+#if CORO_IO_BACKEND == 2
+#include <sys/event.h>
+typedef struct kevent faults_event;
+#else
+typedef struct epoll_event faults_event;
+#endif /* CORO_IO_BACKEND == 2 */
 
 #define FAULT_SHORT (-1)
 #define FAULTS_KNOWN 64 /* descriptors watched for edges */
@@ -48,8 +57,8 @@ static struct faults {
     int calls;          /* such calls so far */
     bool struck;
     struct {
-        int poller, number;
-        struct epoll_event event;
+        int poller, number, filter; /* kqueue's */
+        faults_event event;
     } known[FAULTS_KNOWN];
     int count;
 } faults;
@@ -107,14 +116,40 @@ static inline bool faults_strike(enum faults_kind kind)
     return true;
 }
 
+static inline void faults_arm_anew(int poller, int number, faults_event *e)
+{
+#if CORO_IO_BACKEND == 2
+    (void)number;
+    (void)kevent(poller, e, 1, NULL, 0, NULL);
+#else
+    (void)epoll_ctl(poller, EPOLL_CTL_MOD, number, e);
+#endif /* CORO_IO_BACKEND == 2 */
+}
+
 /* More is to be had than was said: the kernel would tell. */
 static inline void faults_edge(int number)
 {
     int saved = errno;
     for (int i = 0; i < faults.count; i++)
         if (faults.known[i].number == number)
-            (void)epoll_ctl(faults.known[i].poller, EPOLL_CTL_MOD, number, &faults.known[i].event);
+            faults_arm_anew(faults.known[i].poller, number, &faults.known[i].event);
     errno = saved;
+}
+
+/* A descriptor is watched, or not any more. */
+static inline void faults_note(int poller, int number, int filter, const faults_event *e, bool gone)
+{
+    int i = 0;
+    while (i < faults.count && (faults.known[i].number != number ||
+                                faults.known[i].filter != filter))
+        i++;
+    if (i == FAULTS_KNOWN)
+        abort();
+    faults.count += i == faults.count;
+    faults.known[i].poller = poller;
+    faults.known[i].number = gone ? -1 : number;
+    faults.known[i].filter = filter;
+    faults.known[i].event = *e;
 }
 
 /* A call that moves n bytes: how many it may, or -1. */
@@ -206,22 +241,39 @@ static inline int faults_close(int number)
 
 static inline int faults_epoll_ctl(int poller, int what, int number, struct epoll_event *e)
 {
-    int i, rc;
+    int rc;
     if (what != EPOLL_CTL_DEL && faults_strike(FAULTS_CONTROL))
         return -1;
     rc = epoll_ctl(poller, what, number, e);
-    if (!faults.at || rc < 0)
-        return rc;
-    for (i = 0; i < faults.count && faults.known[i].number != number;)
-        i++;
-    if (i == FAULTS_KNOWN)
-        abort();
-    faults.count += i == faults.count;
-    faults.known[i].poller = poller;
-    faults.known[i].number = what == EPOLL_CTL_DEL ? -1 : number;
-    faults.known[i].event = *e;
-    return 0;
+#if CORO_IO_BACKEND != 2
+    if (faults.at && rc == 0)
+        faults_note(poller, number, 0, e, what == EPOLL_CTL_DEL);
+#endif /* CORO_IO_BACKEND != 2 */
+    return rc;
 }
+
+#if CORO_IO_BACKEND == 2
+/* Taking knotes away, and waking, cannot fail. */
+static inline int faults_kevent(int kq, const struct kevent *changes, int n, struct kevent *events,
+                                int room, const struct timespec *timeout)
+{
+    bool adds = false;
+    for (int i = 0; i < n; i++)
+        adds = adds || (changes[i].flags & EV_ADD);
+    if ((adds || !n) && faults_strike(n ? FAULTS_CONTROL : FAULTS_WAIT))
+        return -1;
+    for (int i = 0; i < n && faults.at; i++) {
+        struct kevent e = changes[i];
+        e.flags &= (unsigned short)~EV_RECEIPT;
+        if (e.filter == EVFILT_READ || e.filter == EVFILT_WRITE)
+            faults_note(kq, (int)e.ident, e.filter, &e, !(e.flags & EV_ADD));
+    }
+    return kevent(kq, changes, n, events, room, timeout);
+}
+#define kevent(kq, changes, n, events, room, timeout) \
+    faults_kevent(kq, changes, n, events, room, timeout)
+#define kqueue() FAULTS_CALL(FAULTS_MAKE, kqueue())
+#endif /* CORO_IO_BACKEND == 2 */
 
 static inline int faults_poll(struct pollfd *p, nfds_t n, int ms)
 {
