@@ -179,6 +179,11 @@
 #if CORO_IO_BACKEND == CORO_IO_KQUEUE
 #include <sys/event.h>
 #endif /* CORO_IO_BACKEND == CORO_IO_KQUEUE */
+#if !defined MSG_NOSIGNAL /* an old macOS: see SO_NOSIGPIPE */
+#define CORO__NOSIGNAL 0
+#else
+#define CORO__NOSIGNAL MSG_NOSIGNAL
+#endif /* !defined MSG_NOSIGNAL */
 
 /* ================================================================================================
  * >>fd
@@ -1428,7 +1433,7 @@ static inline void coro__poller_wake(coro_reactor *r)
 #endif /* defined EVFILT_USER */
 
 /* Each change has an answer in its place (EV_RECEIPT): .data is 0, or why it was not made. */
-static inline int coro__kqueue_change(coro_reactor *r, struct kevent *e, int n)
+static inline int coro__kqueue_change(coro_reactor *r, struct kevent *e, unsigned short n)
 {
     struct timespec none = {0, 0};
     return kevent(r->poller, e, n, e, n, &none) < 0 ? -errno : 0;
@@ -1752,6 +1757,12 @@ static inline int coro__fd_open(coro_fd *h, int number, int flags)
     fresh.number1 = number + 1;
     fresh.flags = (uint16_t)(flags | CORO__FD_READY_IN | CORO__FD_READY_OUT);
     *h = fresh;
+#if defined __APPLE__ /* MSG_NOSIGNAL is new there */
+    if (flags & CORO__FD_SOCKET) {
+        int on = 1;
+        (void)setsockopt(number, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof on);
+    }
+#endif /* defined __APPLE__ */
     return 0;
 }
 
@@ -1779,35 +1790,44 @@ static inline intptr_t coro__attempt_read(coro_fd *h, void *to, size_t n)
 }
 
 /* A write to what is no socket raises SIGPIPE when nobody reads: keep it from us. */
+#if defined F_SETNOSIGPIPE
 static inline ssize_t coro__write_quietly(int number, const struct iovec *from, int count)
 {
-    struct timespec none = {0, 0};
-    sigset_t pipe_only, before, pending;
+    (void)fcntl(number, F_SETNOSIGPIPE, 1);
+    return writev(number, from, count);
+}
+#else
+static inline ssize_t coro__write_quietly(int number, const struct iovec *from, int count)
+{
+    sigset_t pipe_only, before, pending, now;
     ssize_t n;
-    int error;
+    int error, ignored;
     sigpending(&pending);
     sigemptyset(&pipe_only);
     sigaddset(&pipe_only, SIGPIPE);
     pthread_sigmask(SIG_BLOCK, &pipe_only, &before);
     n = writev(number, from, count);
     error = errno;
+    sigemptyset(&now);
     if (n < 0 && error == EPIPE && !sigismember(&pending, SIGPIPE))
-        while (sigtimedwait(&pipe_only, NULL, &none) < 0 && errno == EINTR)
-            continue;
+        sigpending(&now);
+    if (sigismember(&now, SIGPIPE)) /* this thread's: it does not wait */
+        (void)sigwait(&pipe_only, &ignored);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     errno = error;
     return n;
 }
+#endif /* defined F_SETNOSIGPIPE */
 
 static inline intptr_t coro__attempt_writev(coro_fd *h, const struct iovec *from, int count)
 {
     struct msghdr m;
     memset(&m, 0, sizeof m);
     m.msg_iov = (struct iovec *)(uintptr_t)from;
-    m.msg_iovlen = (size_t)count;
+    m.msg_iovlen = (unsigned short)(count < USHRT_MAX ? count : USHRT_MAX); /* an int, or longer */
     for (;;) {
         int number = coro_fd_number(h);
-        ssize_t n = h->flags & CORO__FD_SOCKET ? sendmsg(number, &m, MSG_NOSIGNAL)
+        ssize_t n = h->flags & CORO__FD_SOCKET ? sendmsg(number, &m, CORO__NOSIGNAL)
                                                : coro__write_quietly(number, from, count);
         if (n >= 0)
             return n;
@@ -1824,7 +1844,7 @@ static inline intptr_t coro__attempt_write(coro_fd *h, const void *from, size_t 
     ssize_t sent;
     if (h->flags & CORO__FD_SOCKET) {
         do
-            sent = send(coro_fd_number(h), from, n, MSG_NOSIGNAL);
+            sent = send(coro_fd_number(h), from, n, CORO__NOSIGNAL);
         while (sent < 0 && errno == EINTR);
         if (sent >= 0)
             return sent;
@@ -1910,7 +1930,7 @@ static inline intptr_t coro__attempt_recv_from(coro_fd *h, coro_datagram *d)
 static inline intptr_t coro__attempt_send_to(coro_fd *h, const coro_datagram *d)
 {
     for (;;) {
-        ssize_t n = sendto(coro_fd_number(h), d->data, d->size, MSG_NOSIGNAL,
+        ssize_t n = sendto(coro_fd_number(h), d->data, d->size, CORO__NOSIGNAL,
                            d->peer.length ? &d->peer.any : NULL, d->peer.length);
         if (n >= 0)
             return n;
@@ -2504,12 +2524,6 @@ static inline int coro__socket(const coro_address *a, int type)
     (void)fcntl(number, F_SETFD, FD_CLOEXEC);
     (void)coro__no_block(number);
 #endif /* defined SOCK_NONBLOCK && defined SOCK_CLOEXEC */
-#if defined SO_NOSIGPIPE
-    {
-        int on = 1;
-        (void)setsockopt(number, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof on);
-    }
-#endif /* defined SO_NOSIGPIPE */
     return number;
 }
 
@@ -2627,12 +2641,18 @@ CORO_API int coro_udp_open(coro_fd *h, const char *address)
 CORO_API int coro_udp_join(coro_fd *h, const char *group, unsigned interface)
 {
     struct ipv6_mreq v6;
-    struct ip_mreqn v4;
     int n = coro_fd_number(h);
-    memset(&v6, 0, sizeof v6);
+#if defined __NetBSD__
+    struct ip_mreq v4;
     memset(&v4, 0, sizeof v4);
-    v6.ipv6mr_interface = interface;
+    v4.imr_interface.s_addr = htonl(interface); /* 0.0.0.n means number n */
+#else
+    struct ip_mreqn v4;
+    memset(&v4, 0, sizeof v4);
     v4.imr_ifindex = (int)interface;
+#endif /* defined __NetBSD__ */
+    memset(&v6, 0, sizeof v6);
+    v6.ipv6mr_interface = interface;
     if (inet_pton(AF_INET, group, &v4.imr_multiaddr) == 1)
         return setsockopt(n, IPPROTO_IP, IP_ADD_MEMBERSHIP, &v4, sizeof v4) < 0 ? -errno : 0;
     if (inet_pton(AF_INET6, group, &v6.ipv6mr_multiaddr) == 1)

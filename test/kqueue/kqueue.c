@@ -469,8 +469,8 @@ static int await(int number, const struct timespec *timeout, const struct timesp
     (void)clock_gettime(CLOCK_MONOTONIC, &now);
     ns = (int64_t)(timeout->tv_sec + start->tv_sec - now.tv_sec) * 1000000000 + timeout->tv_nsec +
          start->tv_nsec - now.tv_nsec;
-    left.tv_sec = ns > 0 ? ns / 1000000000 : 0;
-    left.tv_nsec = ns > 0 ? ns % 1000000000 : 0;
+    left.tv_sec = (time_t)(ns > 0 ? ns / 1000000000 : 0);
+    left.tv_nsec = (long)(ns > 0 ? ns % 1000000000 : 0);
     return ppoll(&p, 1, &left, NULL);
 }
 
