@@ -1256,6 +1256,22 @@ TEST(a_foreign_descriptor_closed_while_waited_for_corrupts_nothing) /* I22, I25,
     ends(peer);
 }
 
+TEST(a_second_wait_for_a_foreign_descriptor_that_is_closed_is_told_so) /* I25, I28 */
+{
+    static CORO_TASK(foreign) t, u;
+    int peer = pair(&a), number = coro_fd_release(&a);
+    begin();
+    coro_start(&io_loop.root, &t, foreign, .number = number, .events = POLLIN);
+    settle();
+    CHECK_EQ(close(number), 0);
+    coro_start(&io_loop.root, &u, foreign, .number = number, .events = POLLOUT);
+    settle();
+    CHECK_EQ(coro_task_result(&u), -EBADF);
+    (void)coro_task_cancel(&t);
+    finish();
+    ends(peer);
+}
+
 TEST(a_handle_that_takes_a_number_ends_the_wait_for_the_old_one) /* I22, I28 */
 {
     static CORO_TASK(foreign) t;

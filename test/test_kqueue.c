@@ -480,6 +480,26 @@ TEST(a_pipe_that_nobody_reads_need_not_be_waited_for)
     CHECK_EQ(coro_task_result(&v), -EBADF);
 }
 
+TEST(a_pipe_that_has_lost_its_reader_before_it_is_watched_is_an_error)
+{
+    static CORO_TASK(writes) t, u;
+    static char much[1 << 17];
+    int ends[2];
+    CHECK_EQ(pipe2(ends, O_CLOEXEC), 0);
+    CHECK_EQ(coro_fd_adopt(&a, ends[1]), 0);
+    begin();
+    coro_start(&io_loop.root, &t, writes, .h = &a, .from = much, .n = sizeof much);
+    settle();
+    CHECK_EQ(coro_task_cancel(&t), 1);
+    finish(); /* the handle is no loop's now, and has no room */
+    CHECK_EQ(close(ends[0]), 0);
+    begin();
+    coro_start(&io_loop.root, &u, writes, .h = &a, .from = much, .n = 1);
+    finish();
+    CHECK_EQ(coro_task_result(&u), -EPIPE);
+    all_closed(-1);
+}
+
 /* The kernel says how much is there: whoever takes it all need not try again. */
 TEST(a_read_of_all_that_was_told_of_knows_that_it_was_all)
 {

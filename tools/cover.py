@@ -4,7 +4,7 @@
 usage: cover.py folder header...
 
 Asks gcov for every .gcda file below the folder and prints a line per header: lines, and branches
-that were taken at least once. A branch is the same in two object files if its function, line and
+that were taken at least once; and one for each backend's block that was compiled. A branch is the same in two object files if its function, line and
 index are; arcs of exceptions do not count. Writes build/cover/<header>.gcov: the source with
 execution counts, `#####` where nothing was executed and `-1/2` where 1 of 2 branches was not taken.
 Then prints the lines with such branches whose functions have no reason in test/COVERAGE.md.
@@ -12,6 +12,7 @@ Then prints the lines with such branches whose functions have no reason in test/
 import collections
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -34,6 +35,13 @@ class Coverage:
             if not branch["throw"]:
                 key = entry.get("function_name"), entry["line_number"], index
                 self.branches[key] = self.branches.get(key, 0) + branch["count"]
+
+    def block(self, first, last):
+        """What lies between two lines."""
+        part = Coverage()
+        part.lines = {n: c for n, c in self.lines.items() if first <= n <= last}
+        part.branches = {key: c for key, c in self.branches.items() if first <= key[1] <= last}
+        return part
 
     def summary(self):
         def part(counts):
@@ -63,6 +71,15 @@ class Coverage:
                 out.write(f"{count:>10} {untaken:>6} {number:5}: {text}")
 
 
+def backends(source):
+    """Each backend's name, first and last line: `#if ... BACKEND ...`, a banner, ..., `#endif`."""
+    with open(source, encoding="utf-8") as f:
+        text = f.read()
+    for found in re.finditer(r"^#if (.*BACKEND.*)\n/\* --- (.*?) -+", text, re.M):
+        end = text.index("\n#endif /* " + found[1][:30], found.end())
+        yield found[2], text.count("\n", 0, found.start()) + 1, text.count("\n", 0, end) + 1
+
+
 def main():
     if len(sys.argv) < 3:
         sys.exit(__doc__)
@@ -85,6 +102,10 @@ def main():
         coverage = found[os.path.realpath(header)]
         coverage.annotate(header, f"build/cover/{os.path.basename(header)}.gcov")
         print(f"{header:12} {coverage.summary()}")
+        for name, first, last in backends(header):
+            block = coverage.block(first, last)
+            if block.lines:
+                print(f"  {name:10} {block.summary()}")
         for line in coverage.unexplained(header, reasons):
             print("   ", line)
 
