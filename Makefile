@@ -110,8 +110,8 @@ have = test -e $(1) || { echo "skipped: no $(1)"; exit $(if $(STRICT),1,0); }
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: test unit demo examples bench bench-core bench-sync lint lint-examples tidy fail harness \
-        matrix size cover install clean help probe chip-cortexm chip-avr cover-report \
+.PHONY: test unit demo examples bench bench-core bench-sync bench-io lint lint-examples tidy fail \
+        harness matrix size cover install clean help probe chip-cortexm chip-avr cover-report \
         show-demo
 
 # ---- test ----------------------------------------------------------------------------------------
@@ -180,6 +180,9 @@ bench-core: ## the benchmarks of coro.h
 
 bench-sync: ## the benchmarks of coro_sync.h
 	@$(call have,bench/run.py); $(call need,python3); python3 bench/run.py --sync
+
+bench-io: ## the benchmarks of coro_io.h
+	@$(call have,bench/run.py); $(call need,python3); python3 bench/run.py --io
 
 size: ## bytes per task and of code, per target, against test/size.budget
 	@$(call have,test/size.c); STRICT=$(STRICT) tools/size.sh

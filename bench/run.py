@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """run.py -- builds the benchmarks, runs them in alternating rounds, compares them with the bars.
 
-    bench/run.py [--core | --sync] [--rounds N] [--only REGEX] [--quick]
+    bench/run.py [--core | --sync | --io] [--rounds N] [--only REGEX] [--quick]
 
 Every program is `prog BENCH N` and prints CPU nanoseconds per operation; exit status 2 means that
 it does not have that benchmark, 1 that its own check failed. In each round all programs run one
 after the other on one CPU, and a ratio is the median of the rounds' ratios: the machine's speed
-drifts by more than what is measured, but less within a round.
+drifts by more than what is measured, but less within a round. Those of coro_io.h have a server and
+a client: see run_io.py.
 
 Exit status: 1 if a bar is missed or a program is wrong, else 0. Figures go to build/bench.json too.
 """
@@ -19,6 +20,8 @@ import statistics
 import subprocess
 import sys
 
+import run_io
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 OUT = "build/bench"
 CPU = str(min(1, os.cpu_count() - 1))
@@ -27,8 +30,11 @@ CPU = str(min(1, os.cpu_count() - 1))
 # boost-direct has no bar: it is to stackful libraries what limit is to this one.
 LIMIT, CXX, STACKFUL = ("limit",), ("cxx20-gcc", "cxx20-clang"), ("boost-context", "boost-fiber")
 
+SERVERS = ("libev", "libuv", "libuv-write", "libevent", "asio", "go", "asyncio")
+
 # (benchmark, against, kind, goal, stretch or None). against: programs, each of which counts, or
-# another benchmark of ours. "at most": ours <= goal x other; "faster": other >= goal x ours.
+# another benchmark of ours, or None: the figure itself is judged. "at most": ours <= goal x other;
+# "faster": other >= goal x ours.
 BARS = [
     *[bar for b in ("switch2", "switch1k") for bar in (
         (b, LIMIT, "at most", 1.7, 1.5),
@@ -66,6 +72,20 @@ BARS = [
         (b, ("go",), "faster", 25, None))],
     ("mutex", ("pthread",), "at most", 0.2, None),
     ("select8", "get1", "at most", 3, None),
+
+    *[bar for b in run_io.LOADS for bar in (
+        (b, LIMIT, "faster", 0.98, 0.99),
+        (b, SERVERS, "faster", 1, None),
+        (b + "_cpu", LIMIT, "at most", 1.03, None))],
+    ("echo1_calls", None, "at most", 3, None),
+    ("echo100_calls", None, "at most", 2.05, None),
+    ("spin1", "echo1", "faster", 2.5, None),
+    ("http16", ("nginx",), "faster", 4, 7),
+    ("late_us", None, "at most", 2000, None),
+    ("post_ns", None, "at most", 100, None),
+    ("post_wakes", None, "at most", 1, None),
+    ("idle_bytes", None, "at most", 256, 160),
+    ("idle_wakes", None, "at most", 0, None),
 ]
 
 # Benchmarks of one line share their rounds, so that they can be compared with each other.
@@ -92,7 +112,7 @@ SUITES = {"core": [
     {"sem": 40e6},
     {"select8": 20e6, "get1": 20e6},
     {"cond": 20e6},
-]}
+], "io": []}  # run_io.measure has its own
 AS_IS = {"switch1m": 2e6, "switch100k": 1e6}  # no fewer operations: one per task at least
 WHOLE = ["spawn_mass", "sleeps"]              # compared as whole programs too
 
@@ -129,13 +149,25 @@ PROGRAMS = {"core": {
     "go": ("bench/peers/go_sync.go", "go build", ""),
     "asyncio": ("bench/peers/asyncio_sync.py", "", ""),
     "pthread": ("bench/peers/pthread_sync.c", f"gcc {C}", "-pthread"),
+}, "io": {
+    "ours-gcc": ("bench/ours_io.c", f"gcc {C}", "-pthread"),
+    "limit-gcc": ("bench/limit_io.c", f"gcc {C}", ""),
+    "libev": ("bench/peers/libev_io.c", f"gcc {C}", "-lev"),
+    "libuv": ("bench/peers/libuv_io.c", f"gcc {C}", "-luv"),
+    "libuv-write": ("bench/peers/libuv_io.c", f"gcc {C} -DWITH_WRITE=1", "-luv"),
+    "libevent": ("bench/peers/libevent_io.c", f"gcc {C}", "-levent_core"),
+    "asio": ("bench/peers/asio_io.cpp", f"g++ {CXX20}", "-pthread"),
+    "go": ("bench/peers/go_io.go", "go build", ""),
+    "asyncio": ("bench/peers/asyncio_io.py", "", ""),
+    "client": ("bench/client_io.c", f"gcc {C}", ""),
 }}
 
 
 def build(suite, name):
     """Builds a program; returns the command that runs it, or None with the reason printed."""
     source, command, libraries = PROGRAMS[suite][name]
-    headers = {"core": ["coro.h"], "sync": ["coro.h", "coro_sync.h"]}[suite]
+    headers = {"core": ["coro.h"], "sync": ["coro.h", "coro_sync.h"],
+               "io": ["coro.h", "coro_io.h"]}[suite]
     for file in [source, *headers] if name.startswith("ours") else [source]:
         if not os.path.exists(file):
             print(f"skipped: {name}: no {file}")
@@ -152,7 +184,7 @@ def build(suite, name):
                             capture_output=True, text=True)
     if result.returncode:
         print(f"skipped: {name} does not build:\n{result.stderr[:2000]}")
-        if name.startswith(("ours", "limit")):
+        if name.startswith(("ours", "limit", "client")):
             sys.exit(1)
         return None
     return [out]
@@ -190,7 +222,10 @@ def judge(bar, samples):
     ratios = {}
     for ours in ("ours-gcc", "ours-clang"):
         mine = samples.get(bench, {}).get(ours)
-        for other in [against] if isinstance(against, str) else against:
+        if mine and against is None:
+            ratios[ours[5:]] = statistics.median(mine)
+            continue
+        for other in [against] if isinstance(against, str) else against or ():
             if isinstance(against, str):
                 theirs = samples.get(other, {}).get(ours)
             else:
@@ -210,21 +245,24 @@ def judge(bar, samples):
             "ratios": ratios, "verdict": verdict}
 
 
-def print_table(programs, medians, verdicts):
+def print_table(title, programs, medians, verdicts):
     def row(name, cells):
         print(f"{name:21}" + "".join(f"{c:>{max(len(p), 7) + 2}}" for p, c in zip(programs, cells)))
 
     print()
-    row("CPU ns per operation", programs)
+    row(title, programs)
     for bench, figures in medians.items():
-        row(bench, [f"{figures[p]:.2f}" if p in figures else "-" for p in programs])
+        row(bench, [f"{figures[p]:.{2 if figures[p] < 1000 else 0}f}" if p in figures else "-"
+                    for p in programs])
         for v in verdicts:
             if v["bench"] == bench and v["ratios"]:
-                names = v["against"] if isinstance(v["against"], str) else ", ".join(v["against"])
+                against = v["against"]
+                names = against if isinstance(against, str) else ", ".join(against or ())
+                names = f" x {names}" if names else ""
                 sense = "at most" if v["kind"] == "at most" else "faster by"
                 stretch = f" (stretch {v['stretch']})" if v["stretch"] else ""
                 ratios = "  ".join(f"{pair} {r:.2f}" for pair, r in v["ratios"].items())
-                print(f"    {v['verdict']:12} {sense} {v['goal']} x {names}{stretch}: {ratios}")
+                print(f"    {v['verdict']:12} {sense} {v['goal']}{names}{stretch}: {ratios}")
 
 
 def whole_programs(programs, medians, rounds):  # the second table, by hyperfine
@@ -247,7 +285,11 @@ def whole_programs(programs, medians, rounds):  # the second table, by hyperfine
 
 def run_suite(suite, options, rounds):  # figures, verdicts, whole programs' times
     programs = {name: command for name in PROGRAMS[suite] if (command := build(suite, name))}
-    samples = {}
+    samples, title = {}, "CPU ns per operation"
+    if suite == "io":
+        client, title = programs.pop("client"), "ns per request"
+        samples = run_io.measure(programs, client, options.only, rounds, options.quick)
+        programs["nginx"] = None
     for group in SUITES[suite]:
         benches = {b: max(n / 10, AS_IS.get(b, 0)) if options.quick else n
                    for b, n in group.items() if re.search(options.only, b)}
@@ -258,7 +300,7 @@ def run_suite(suite, options, rounds):  # figures, verdicts, whole programs' tim
                for b, by in samples.items() if by}
     verdicts = [judge(bar, samples) for bar in BARS if bar[0] in samples]
     if medians:
-        print_table(programs, medians, verdicts)
+        print_table(title, programs, medians, verdicts)
     if not any(b in medians for b in WHOLE):
         return medians, verdicts, {}
     print("\nwhole programs, wall ms for 1,000,000")
@@ -271,6 +313,8 @@ def main():
                         default=list(SUITES), help="the benchmarks of coro.h; default: all")
     parser.add_argument("--sync", dest="suites", action="store_const", const=["sync"],
                         help="those of coro_sync.h")
+    parser.add_argument("--io", dest="suites", action="store_const", const=["io"],
+                        help="those of coro_io.h")
     parser.add_argument("--rounds", type=int, default=0, help="rounds; 7 by default")
     parser.add_argument("--only", default="", help="only benchmarks that match this")
     parser.add_argument("--quick", action="store_true", help="3 rounds, a tenth of the operations")
