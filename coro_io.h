@@ -2261,13 +2261,14 @@ CORO_API coro_op coro_writev(coro_task *co, coro_fd *h, const struct iovec *from
     return coro__fd_begin(co, h, CORO_OUT, CORO__IO_WRITEV, (intptr_t)from, (size_t)count);
 }
 
-/* A handle that has never waited is not known to be drained: ask the kernel. */
+/* That it is ready may be no longer true, or a guess: ask the kernel. Drained it has told itself. */
 static inline coro_op coro__fd_wait(coro_task *co, coro_fd *h, int way)
 {
     struct pollfd p = {coro_fd_number(h), 0, 0};
+    int bit = way == CORO_IN ? CORO__FD_READY_IN : CORO__FD_READY_OUT;
     p.events = way == CORO_IN ? POLLIN : POLLOUT;
-    if (h->number1 && poll(&p, 1, 0) == 0)
-        h->flags &= (uint16_t) ~(way == CORO_IN ? CORO__FD_READY_IN : CORO__FD_READY_OUT);
+    if (h->number1 && (h->flags & bit) && poll(&p, 1, 0) == 0)
+        h->flags &= (uint16_t)~bit;
     return coro__fd_begin(co, h, way, CORO__IO_READY, 0, 0);
 }
 
