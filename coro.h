@@ -4473,18 +4473,24 @@ static inline void coro__park(coro_loop *loop, coro_time until)
         loop->options.driver.park(loop->options.driver.arg, loop, until);
 }
 
-/* Take in all that has happened outside. Results before deadlines: what has come has come. */
-static inline void coro__look(coro_loop *loop)
+/* Take in what the driver has brought. Results before deadlines: what has come has come. */
+static inline void coro__take_in(coro_loop *loop)
 {
     loop->look = false;
     loop->unlooked = 0;
+    coro__collect(loop);
+    (void)coro__read_clock(loop);
+    coro__fire(loop);
+}
+
+/* Look at all that has happened outside. */
+static inline void coro__look(coro_loop *loop)
+{
     if (!loop->own_driver) /* a time of the driver's own clock, which virtual time is not */
         coro__park(loop, loop->virtual_clock && loop->options.driver.now
                              ? loop->options.driver.now(loop->options.driver.arg)
                              : loop->now);
-    coro__collect(loop);
-    (void)coro__read_clock(loop);
-    coro__fire(loop);
+    coro__take_in(loop);
 }
 
 static inline bool coro__outside(const coro_loop *loop)
@@ -4492,10 +4498,18 @@ static inline bool coro__outside(const coro_loop *loop)
     return loop->held || loop->irqs;
 }
 
-/* Nothing is ready: sleep until something is. */
-static inline void coro__sleep_until_woken(coro_loop *loop, coro_time until)
+/* Is to sleep all that there is to do? A sleep, for no time even, looks at the outside, too. Before
+ * the end, a deadlock, and a jump of time that look has to come first. */
+static inline bool coro__may_sleep(const coro_loop *loop)
 {
-    coro_time end;
+    return !loop->virtual_clock && !loop->stopped && loop->alive &&
+           (loop->timers || coro__outside(loop));
+}
+
+/* Nothing is ready: sleep until something is. */
+static inline void coro__sleep_until_woken(coro_loop *loop)
+{
+    coro_time end, until = coro__next_deadline(loop);
     if (loop->virtual_clock && !coro__outside(loop)) {
         loop->now = until; /* nobody outside: time can jump */
         coro__fire(loop);
@@ -4508,18 +4522,21 @@ static inline void coro__sleep_until_woken(coro_loop *loop, coro_time until)
         while (!coro__ready_count(loop) && coro_time_before(coro__read_clock(loop), end))
             coro__look(loop);
     }
-    if (coro__ready_count(loop))
+    if (coro__ready_count(loop) || loop->stopped)
         return;
     (void)coro__set(&loop->asleep, 1);
-    if (!coro_loop_rung(loop)) {
-        loop->parked++;
-        coro__park(loop, until);
+    if (coro_loop_rung(loop)) { /* I/O, too, must have its turn when posts never end */
+        (void)coro__set(&loop->asleep, 0);
+        coro__look(loop);
+        return;
     }
+    loop->parked++;
+    coro__park(loop, until);
     (void)coro__set(&loop->asleep, 0);
-    coro__look(loop);
+    coro__take_in(loop);
 }
 
-/* One round without sleeping. */
+/* One round without sleeping. If it leaves nothing to run, the outside is still to be looked at. */
 static inline coro_count coro__one_round(coro_loop *loop, coro_count quota)
 {
     coro_count made = loop->head;
@@ -4535,9 +4552,9 @@ static inline coro_count coro__one_round(coro_loop *loop, coro_count quota)
     if (CORO__UNLIKELY(loop->granting != NULL))
         coro__grants_review(loop);
     loop->unlooked += made;
-    if (loop->look || loop->unlooked >= CORO_STEPS || !coro__ready_count(loop))
+    if (loop->look || loop->unlooked >= CORO_STEPS)
         coro__look(loop);
-    else
+    else if (coro__ready_count(loop))
         coro__look_at_clock(loop, made);
     return made;
 }
@@ -4627,18 +4644,18 @@ CORO_API int coro_loop_run(coro_loop *loop)
     coro__mark_stack(loop);
     (void)coro__read_clock(loop);
     for (;;) {
-        coro_time until;
         if (!loop->stopped)
             (void)coro__one_round(loop, coro__quota(loop));
         while (loop->stopped && loop->stop_after && coro__ready_count(loop))
             loop->stop_after -= coro__one_round(loop, loop->stop_after);
+        if (!coro__ready_count(loop) && !coro__may_sleep(loop))
+            coro__look(loop);
         if (loop->stopped || !loop->alive)
             break;
         if (coro__ready_count(loop))
             continue;
-        until = coro__next_deadline(loop);
         if (loop->timers || coro__outside(loop)) {
-            coro__sleep_until_woken(loop, until);
+            coro__sleep_until_woken(loop);
         } else if (!coro__deadlock(loop)) {
             coro__abandon(loop);
             break;
@@ -4665,8 +4682,11 @@ CORO_API int coro_loop_step(coro_loop *loop)
     (void)coro__set(&loop->asleep, 0);
     coro__look(loop);
     n = coro__ready_count(loop);
-    for (n = n < CORO_STEPS ? n : CORO_STEPS; n && coro__ready_count(loop);)
+    for (n = n < CORO_STEPS ? n : CORO_STEPS; n && coro__ready_count(loop);) {
         n -= coro__one_round(loop, n);
+        if (!coro__ready_count(loop))
+            coro__look(loop);
+    }
     loop->running = false;
     loop->stack = 0;
     return loop->alive ? 1 : 0;

@@ -64,26 +64,26 @@ static struct world {
     coro_time now;
     coro_time tick;                   /* the clock moves by this at each reading */
     int parks;                        /* with sleeping */
+    int looks;                        /* without */
     int wakes;
     bool heard;                       /* what coro_loop_rung said after `outside` */
     void (*outside)(coro_loop *loop); /* what happens during a sleep; may be null */
-    void (*meanwhile)(void);          /* what happens when the clock is read; may be null */
 } world;
 
 static coro_time world_now(void *arg)
 {
     (void)arg;
     world.now += world.tick;
-    if (world.meanwhile)
-        world.meanwhile();
     return world.now;
 }
 
 static void world_park(void *arg, coro_loop *l, coro_time until)
 {
     (void)arg;
-    if (until <= world.now)
+    if (until <= world.now) {
+        world.looks++;
         return;
+    }
     world.parks++;
     if (until != CORO_FOREVER)
         world.now = until;
@@ -763,16 +763,18 @@ TEST(driver_without_a_wake_function_is_not_woken_and_the_post_is_seen)
     CHECK_EQ(coro_loop_fini(&loop), 0);
 }
 
-static void post_to_waiter(void)
+static void post_to_waiter(void *arg, coro_trace event, coro_task *task)
 {
-    if (gate.waiting.head)
+    (void)arg;
+    (void)task;
+    if (event == CORO_EVENT_SUSPEND)
         (void)coro_post(&loop, &note);
 }
 
 TEST(post_that_comes_after_the_last_look_keeps_the_loop_from_sleeping)
 {
-    const coro_options o = {.driver = {world_now, world_park, world_wake, NULL, NULL}};
-    world.meanwhile = post_to_waiter; /* the clock is read last */
+    const coro_options o = {.driver = {world_now, world_park, world_wake, NULL, NULL},
+                            .on_event = post_to_waiter};
     CHECK_EQ(coro_loop_init(&loop, &o), 0);
     coro_loop_hold(&loop);
     coro_spawn(&loop.root, passer);
@@ -780,6 +782,42 @@ TEST(post_that_comes_after_the_last_look_keeps_the_loop_from_sleeping)
     CHECK_EQ(posts, 1);
     CHECK_EQ(world.parks, 0);
     CHECK_EQ(coro_stats(&loop).parked, 0);
+    coro_loop_release(&loop);
+    CHECK_EQ(coro_loop_fini(&loop), 0);
+}
+
+TEST(sleep_is_the_only_look_at_the_outside)
+{
+    const coro_options o = {.driver = {world_now, world_park, NULL, NULL, NULL}};
+    world.outside = post_note;
+    CHECK_EQ(coro_loop_init(&loop, &o), 0);
+    coro_loop_hold(&loop);
+    coro_spawn(&loop.root, passer);
+    CHECK_EQ(coro_loop_run(&loop), 0);
+    CHECK_EQ(world.parks, 1);
+    CHECK_EQ(world.looks, 1); /* when all had ended */
+    coro_loop_release(&loop);
+    CHECK_EQ(coro_loop_fini(&loop), 0);
+}
+
+static void post_again(coro_loop *l, coro_post_node *node)
+{
+    if (++posts < 1000 && world.looks < 3)
+        CHECK(coro_post(l, node));
+    else
+        CHECK(coro_complete(gate.waiting.head, 7));
+}
+
+TEST(posts_without_end_leave_the_driver_its_turns)
+{
+    const coro_options o = {.driver = {world_now, world_park, NULL, NULL, NULL}};
+    coro_post_node endless = {NULL, post_again};
+    CHECK_EQ(coro_loop_init(&loop, &o), 0);
+    coro_loop_hold(&loop);
+    coro_spawn(&loop.root, passer);
+    CHECK(coro_post(&loop, &endless));
+    CHECK_EQ(coro_loop_run(&loop), 0);
+    CHECK_EQ(posts, 3);
     coro_loop_release(&loop);
     CHECK_EQ(coro_loop_fini(&loop), 0);
 }
