@@ -122,7 +122,7 @@
  *   coro_irq_wait              yes       yes     yes       c
  *   coro_irq_forget            no        no      no        t
  *   coro_dump coro_stats coro_verify      no     no   no   t
- *   coro_suspend coro_done coro_refuse coro_complete coro_word  no  -  -  t
+ *   coro_suspend coro_done coro_charge coro_refuse coro_complete coro_word  no - - t
  *   coro_alarm coro_move coro_waits_since         no     no   no   t
  *   coro_note_add coro_note_drop coro_report      no     no   no   t
  *   coro_spawn_copy            no        no      yes       t
@@ -260,7 +260,8 @@
 #endif /* !CORO_CLASSES */
 #define CORO_GRAIN (2 * sizeof(void *))
 
-/* Awaits that were done at once before a task gives way; steps before the outside is looked at. */
+/* Awaits that were done at once before a task gives way, a system call's being eight of them and
+ * more; steps before the outside is looked at. */
 #ifndef CORO_BUDGET
 #define CORO_BUDGET 128 /* at most */
 #endif /* !CORO_BUDGET */
@@ -1678,6 +1679,14 @@ CORO__MUST_USE static inline coro_op coro_done(coro_task *co, intptr_t result)
     if (CORO__UNLIKELY((int8_t)++co->core.spent < 0))
         result = coro__spent(co, result);
     return coro__op(result);
+}
+
+/* coro_charge -- before coro_done: this took as long as n more would, a system call, say. */
+static inline void coro_charge(coro_task *co, intptr_t n)
+{
+    uint8_t spent = co->core.spent;
+    if (spent < 128)
+        co->core.spent = (uint8_t)(n < 127 - spent ? spent + n : 127);
 }
 
 /* coro_refuse -- the task is cancelled: nothing was done. Return its value. */

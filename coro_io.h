@@ -2144,6 +2144,7 @@ static inline coro_op coro__fd_begin(coro_task *co, coro_fd *h, int way, int doi
         coro__fd_idle(h, way);
         if (n < 0 && doing == CORO__IO_CONNECT)
             (void)coro_close(h);
+        coro_charge(co, 7 + (n > 0 ? n / 1024 : 0));
         return coro_done(co, n);
     }
     coro_loop_hold(coro_loop_of(co));
@@ -2261,7 +2262,7 @@ CORO_API coro_op coro_writev(coro_task *co, coro_fd *h, const struct iovec *from
     return coro__fd_begin(co, h, CORO_OUT, CORO__IO_WRITEV, (intptr_t)from, (size_t)count);
 }
 
-/* That it is ready may be no longer true, or a guess: ask the kernel. Drained it has told itself. */
+/* That it is ready may be no longer true, or a guess: ask the kernel. Drained is known for sure. */
 static inline coro_op coro__fd_wait(coro_task *co, coro_fd *h, int way)
 {
     struct pollfd p = {coro_fd_number(h), 0, 0};
