@@ -1960,7 +1960,7 @@ static inline void coro__stream_behind(coro_fd *h);
 
 /* Do what waits in one way: the result, or CORO__IO_BLOCKED. What moves much has sixteen goes at
  * it, then others have theirs. */
-static inline intptr_t coro__attempt(coro_fd *h, int way, intptr_t word)
+CORO__FAST static inline intptr_t coro__attempt(coro_fd *h, int way, intptr_t word)
 {
     coro_way *w = &h->way[way];
     char *at = (char *)word;
@@ -2016,7 +2016,7 @@ static inline intptr_t coro__attempt(coro_fd *h, int way, intptr_t word)
 }
 
 /* The same, and the bit that says whether trying again is any use. */
-static inline intptr_t coro__attempt_noted(coro_fd *h, int way, intptr_t word)
+CORO__FAST static inline intptr_t coro__attempt_noted(coro_fd *h, int way, intptr_t word)
 {
     intptr_t n = coro__attempt(h, way, word);
     if (n == CORO__IO_BLOCKED && !(h->flags & CORO__FD_AGAIN))
@@ -2108,9 +2108,10 @@ static inline void coro__connect_gone(coro_task *task, coro_waitq *queue)
     (void)coro_close(CORO__AROUND(coro_fd, way[CORO_OUT].queue, queue));
 }
 
-/* Start an operation: try it, if that may be of use; else wait until the reactor has done it. */
-static inline coro_op coro__fd_begin(coro_task *co, coro_fd *h, int way, int doing, intptr_t word,
-                                     size_t length)
+/* Start an operation: try it, if that may be of use; else wait until the reactor has done it. Those
+ * that are used most have a copy of this each, in which `doing` is a constant. */
+CORO__FAST static inline coro_op coro__fd_begin_this(coro_task *co, coro_fd *h, int way, int doing,
+                                                     intptr_t word, size_t length)
 {
     static const coro_ops ops[3] = {{CORO__T("read"), coro__in_abort, NULL},
                                     {CORO__T("write"), coro__out_abort, NULL},
@@ -2151,6 +2152,12 @@ static inline coro_op coro__fd_begin(coro_task *co, coro_fd *h, int way, int doi
     if (h->flags & CORO__FD_AGAIN)
         coro__fd_ready(h->reactor, h, false, false, false);
     return coro_suspend(co, &h->way[way].queue, &ops[doing == CORO__IO_CONNECT ? 2 : way], word);
+}
+
+static CORO__NOINLINE CORO__UNUSED coro_op coro__fd_begin(coro_task *co, coro_fd *h, int way,
+                                                          int doing, intptr_t word, size_t length)
+{
+    return coro__fd_begin_this(co, h, way, doing, word, length);
 }
 
 /* --- descriptors ------------------------------------------------------------------------------ */
@@ -2213,7 +2220,7 @@ CORO_API coro_op coro_read(coro_task *co, coro_fd *h, void *buffer, size_t n)
 {
     if (!n && !coro_cancelled(co))
         return coro_done(co, -EINVAL);
-    return coro__fd_begin(co, h, CORO_IN, CORO__IO_READ, (intptr_t)buffer, n);
+    return coro__fd_begin_this(co, h, CORO_IN, CORO__IO_READ, (intptr_t)buffer, n);
 }
 
 CORO_API coro_op coro_read_exact(coro_task *co, coro_fd *h, void *buffer, size_t n)
@@ -2247,7 +2254,7 @@ CORO_API coro_op coro_readv(coro_task *co, coro_fd *h, const struct iovec *to, i
 
 CORO_API coro_op coro_write(coro_task *co, coro_fd *h, const void *data, size_t n)
 {
-    return coro__fd_begin(co, h, CORO_OUT, CORO__IO_WRITE, (intptr_t)data, n);
+    return coro__fd_begin_this(co, h, CORO_OUT, CORO__IO_WRITE, (intptr_t)data, n);
 }
 
 CORO_API coro_op coro_write_some(coro_task *co, coro_fd *h, const void *data, size_t n)
@@ -2263,14 +2270,14 @@ CORO_API coro_op coro_writev(coro_task *co, coro_fd *h, const struct iovec *from
 }
 
 /* That it is ready may be no longer true, or a guess: ask the kernel. Drained is known for sure. */
-static inline coro_op coro__fd_wait(coro_task *co, coro_fd *h, int way)
+CORO__FAST static inline coro_op coro__fd_wait(coro_task *co, coro_fd *h, int way)
 {
     struct pollfd p = {coro_fd_number(h), 0, 0};
     int bit = way == CORO_IN ? CORO__FD_READY_IN : CORO__FD_READY_OUT;
     p.events = way == CORO_IN ? POLLIN : POLLOUT;
     if (h->number1 && (h->flags & bit) && poll(&p, 1, 0) == 0)
         h->flags &= (uint16_t)~bit;
-    return coro__fd_begin(co, h, way, CORO__IO_READY, 0, 0);
+    return coro__fd_begin_this(co, h, way, CORO__IO_READY, 0, 0);
 }
 
 CORO_API coro_op coro_wait_readable(coro_task *co, coro_fd *h)
