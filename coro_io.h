@@ -66,6 +66,7 @@
  *
  *   name                       may wait  cancel  can fail  where
  *   coro_io_backend            no        no      no        t
+ *   coro_loop_fd               no        no      yes       t
  *   coro_fd_adopt coro_close   no        no      yes       t
  *   coro_fd_release coro_fd_number coro_fd_moved     no  no  no   t
  *   coro_read coro_read_exact coro_readv             yes yes yes  c
@@ -299,6 +300,20 @@ CORO_API int coro_shutdown(coro_fd *h, int way);
  *             -EBUSY: another task waits for this descriptor, or a coro_fd has it; -ENOMEM.
  */
 CORO_API CORO__MUST_USE coro_op coro_wait_fd(coro_task *co, int number, int events);
+
+/* coro_loop_fd -- the other way round: to be a guest in a foreign loop, the descriptor that it has
+ * to poll for us, for POLLIN.
+ *
+ *   struct pollfd p = {coro_loop_fd(&loop), POLLIN, 0};
+ *   while (coro_loop_step(&loop) > 0)
+ *       poll(&p, 1, ms_until(coro_loop_deadline(&loop)));
+ *
+ * Step when it is readable, or the deadline has come. Ask for the deadline before each sleep: from
+ * then on a post makes it readable. It is the loop's, as long as that lives.
+ *
+ * Errors:     -ENOSYS: there is none with poll(2). -ENOMEM, -EMFILE ...
+ */
+CORO_API int coro_loop_fd(coro_loop *loop);
 
 /* ================================================================================================
  * >>net
@@ -1180,9 +1195,10 @@ struct coro_reactor {
     struct coro__offload *offload; /* what is done on threads; null: nothing yet */
     coro_fd *known; /* a ring; those to be looked at again come first */
     struct coro__foreign *foreign; /* in coro_wait_fd */
-    int poller;     /* epoll's descriptor, or kqueue's */
+    int poller;     /* epoll's descriptor, or kqueue's; -1: there is none */
     int waker[2];   /* eventfd, or the two ends of a pipe */
     bool ms_only;   /* no epoll_pwait2 here */
+    bool guest;     /* a foreign loop sleeps for us, see coro_loop_fd */
     bool stray;     /* epoll may know a handle that is gone: its number was closed elsewhere */
     struct coro__signal_hub *signals; /* of coro_signals; null: nobody watches any */
     struct kevent *batch; /* kqueue's: events; the first is being dealt with */
@@ -1649,6 +1665,8 @@ static inline void coro__reactor_park(void *arg, coro_loop *loop, coro_time unti
     if (again)
         coro__reactor_again(r);
     coro__poller_wait(r, d);
+    if (r->guest && r->known && (r->known->flags & CORO__FD_AGAIN))
+        coro__poller_wake(r); /* the host has to come again at once */
 }
 
 /* Not where the reactor has it. */
@@ -1707,6 +1725,16 @@ static inline coro_reactor *coro__reactor_of(coro_loop *loop, int *rc)
     driver.arg = r;
     coro_loop_drive(loop, &driver);
     return r;
+}
+
+CORO_API int coro_loop_fd(coro_loop *loop)
+{
+    int rc = 0;
+    coro_reactor *r = coro__reactor_of(loop, &rc);
+    if (!r)
+        return rc;
+    r->guest = true;
+    return r->poller < 0 ? -ENOSYS : r->poller;
 }
 
 static inline void coro__foreign_taken(coro_reactor *r, int number);
