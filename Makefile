@@ -110,8 +110,9 @@ have = test -e $(1) || { echo "skipped: no $(1)"; exit $(if $(STRICT),1,0); }
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: test unit demo examples bench bench-core bench-sync bench-io lint lint-examples tidy fail \
-        harness matrix size cover install clean help probe chip-cortexm chip-avr cover-report \
+.PHONY: test unit demo examples bench bench-core bench-sync bench-io lint lint-examples tidy \
+        fail harness matrix size cover install clean help probe chip-cortexm chip-avr \
+        cover-report libraries \
         show-demo
 
 # ---- test ----------------------------------------------------------------------------------------
@@ -169,6 +170,18 @@ show-demo: $(B)/examples/demo
 
 $(EXAMPLE_BIN): $(B)/%: $(B)/%.o $(COMMON_OBJ)
 	@$(CC) $^ -o $@ $(LINK)
+
+# Each with the library that it needs, as pkg-config calls it.
+LIBRARIES := guest_uv:libuv postgres:libpq redis:hiredis
+library    = $(patsubst $*:%,%,$(filter $*:%,$(LIBRARIES)))
+
+libraries: ## examples/libraries/*.c with the real servers, as far as pkg-config finds the library
+	@$(call need,pkg-config); MAKE='$(MAKE)' STRICT=$(STRICT) test/libraries.sh $(B) $(LIBRARIES)
+
+$(B)/examples/libraries/%: examples/libraries/%.c $(SHARED_C:.c=.o) $(HEADERS) Makefile
+	@mkdir -p $(@D)
+	@$(CC) $(COMPILE) $$(pkg-config --cflags $(library)) $(filter %.c %.o,$^) -o $@ $(LINK) \
+	    $$(pkg-config --libs $(library))
 
 # ---- measuring -----------------------------------------------------------------------------------
 
@@ -253,6 +266,7 @@ fail:     fail
 lint:     lint-examples
 examples: examples CC=gcc OPT=-O2
 examples, clang, asan: examples CC=clang SAN=asan
+libraries: libraries SAN=asan
 demo:     demo
 size:     size
 endef
