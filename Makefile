@@ -172,7 +172,8 @@ $(EXAMPLE_BIN): $(B)/%: $(B)/%.o $(COMMON_OBJ)
 	@$(CC) $^ -o $@ $(LINK)
 
 # Each with the library that it needs, as pkg-config calls it.
-LIBRARIES := guest_uv:libuv postgres:libpq redis:hiredis
+LIBRARIES := curl:libcurl dns:libcares guest_uv:libuv postgres:libpq redis:hiredis \
+             tls:openssl
 library    = $(patsubst $*:%,%,$(filter $*:%,$(LIBRARIES)))
 
 libraries: ## examples/libraries/*.c with the real servers, as far as pkg-config finds the library

@@ -17,9 +17,9 @@ list() {
 
 headers=$(list coro*.h)
 c_files=$(list coro*.h test/*.c test/*.h test/*/*.c test/*/*.h test/*/*/*.c test/*/*/*.h \
-    examples/*.c bench/*.[ch])
+    examples/*.c examples/*/*.[ch] bench/*.[ch])
 others=$(list tools/* Makefile .ci/run test/*.sh test/*/*.sh test/*/*/*.sh)
-public=$(list examples/*.c README.md)
+public=$(list examples/*.c examples/*/*.[ch] README.md)
 bad=0
 
 # ---- the text: columns, blanks, lengths, preprocessor ------------------------------------------
