@@ -179,7 +179,7 @@ library    = $(patsubst $*:%,%,$(filter $*:%,$(LIBRARIES)))
 libraries: ## examples/libraries/*.c with the real servers, as far as pkg-config finds the library
 	@$(call need,pkg-config); MAKE='$(MAKE)' STRICT=$(STRICT) test/libraries.sh $(B) $(LIBRARIES)
 
-$(B)/examples/libraries/%: examples/libraries/%.c $(SHARED_C:.c=.o) $(HEADERS) Makefile
+$(B)/examples/libraries/%: examples/libraries/%.c $(COMMON_OBJ) $(HEADERS) Makefile
 	@mkdir -p $(@D)
 	@$(CC) $(COMPILE) $$(pkg-config --cflags $(library)) $(filter %.c %.o,$^) -o $@ $(LINK) \
 	    $$(pkg-config --libs $(library))
