@@ -1910,6 +1910,9 @@ static inline intptr_t coro__attempt_accept(coro_fd *h, coro_fd *conn)
         case EHOSTUNREACH:
         case ENOPROTOOPT:
         case EOPNOTSUPP:
+#if defined ENONET
+        case ENONET:
+#endif /* defined ENONET */
             if (gone < 64) /* it is not about a connection */
                 continue;
             return -errno;
@@ -1973,11 +1976,9 @@ static inline intptr_t coro__attempt_connect(coro_fd *h)
 {
     int error = 0;
     socklen_t size = sizeof error;
-    struct pollfd p = {coro_fd_number(h), POLLOUT, 0};
-    int n = poll(&p, 1, 0);
-    if (n == 0)
+    if (!coro__poll_now(coro_fd_number(h), POLLOUT))
         return CORO__IO_BLOCKED; /* what woke us was of the time before connect */
-    if (n < 0 || getsockopt(coro_fd_number(h), SOL_SOCKET, SO_ERROR, &error, &size) < 0)
+    if (getsockopt(coro_fd_number(h), SOL_SOCKET, SO_ERROR, &error, &size) < 0)
         return -errno;
     return -error;
 }
@@ -2300,10 +2301,9 @@ CORO_API coro_op coro_writev(coro_task *co, coro_fd *h, const struct iovec *from
 /* That it is ready may be no longer true, or a guess: ask the kernel. Drained is known for sure. */
 CORO__FAST static inline coro_op coro__fd_wait(coro_task *co, coro_fd *h, int way)
 {
-    struct pollfd p = {coro_fd_number(h), 0, 0};
     int bit = way == CORO_IN ? CORO__FD_READY_IN : CORO__FD_READY_OUT;
-    p.events = way == CORO_IN ? POLLIN : POLLOUT;
-    if (h->number1 && (h->flags & bit) && poll(&p, 1, 0) == 0)
+    if (h->number1 && (h->flags & bit) &&
+        !coro__poll_now(coro_fd_number(h), way == CORO_IN ? POLLIN : POLLOUT))
         h->flags &= (uint16_t)~bit;
     return coro__fd_begin_this(co, h, way, CORO__IO_READY, 0, 0);
 }
