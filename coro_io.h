@@ -1245,6 +1245,17 @@ static inline int coro__no_block(int number)
     return flags & O_NONBLOCK;
 }
 
+/* What is so now, of these events; 0: nothing. Even this may be interrupted. */
+static inline int coro__poll_now(int number, int events)
+{
+    struct pollfd p = {number, (short)events, 0};
+    int n;
+    do
+        n = poll(&p, 1, 0);
+    while (n < 0 && errno == EINTR);
+    return n > 0 ? p.revents : 0;
+}
+
 #if CORO_IO_BACKEND != CORO_IO_EPOLL
 /* Files are never waited for: they get epoll's own answer. */
 static inline int coro__poller_check(const coro_fd *h)
