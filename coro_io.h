@@ -2354,13 +2354,12 @@ static inline void coro__foreign_drop(coro_reactor *r, coro_fd *h)
 /* What came may be of a descriptor that had this number before: ask what is so now. */
 static inline void coro__foreign_ready(coro_reactor *r, coro_fd *h)
 {
-    struct pollfd p = {coro_fd_number(h), 0, 0};
-    p.events = (short)((h->doing[CORO_IN] ? POLLIN : 0) | (h->doing[CORO_OUT] ? POLLOUT : 0));
-    (void)poll(&p, 1, 0);
+    int came = coro__poll_now(coro_fd_number(h), (h->doing[CORO_IN] ? POLLIN : 0) |
+                                                     (h->doing[CORO_OUT] ? POLLOUT : 0));
     for (int way = CORO_IN; way <= CORO_OUT; way++) {
         coro_task *task = h->way[way].queue.head;
         int wanted = task ? (int)coro_word(task) : 0;
-        int events = p.revents & (wanted | POLLERR | POLLHUP | POLLNVAL);
+        int events = came & (wanted | POLLERR | POLLHUP | POLLNVAL);
         if (!events || !task)
             continue;
         if (wanted & POLLOUT)
