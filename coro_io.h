@@ -3047,6 +3047,9 @@ static inline intptr_t coro__attempt_stream_write(coro_fd *h, coro_stream *s, co
             return 0;
         n = coro__stream_send(h, s, write ? data + w->moved : NULL,
                               write && w->length > s->out_size ? rest : 0);
+        if (n < 0 && h->doing[CORO_OUT] == CORO__IO_STREAM_BEHIND && !coro__for_good(n) &&
+            n != CORO__IO_BLOCKED)
+            break; /* nobody is there to be told of it */
         if (n < 0)
             return n;
         w->moved += (size_t)n;
@@ -3474,26 +3477,42 @@ static inline int coro__thread_start(pthread_t *id, size_t stack, void *(*body)(
     return -rc;
 }
 
+/* Make its lock and conditions, or none of them. */
+static inline bool coro__crew_locks(coro__crew *c)
+{
+    pthread_condattr_t attr;
+    bool made = false;
+    if (pthread_condattr_init(&attr))
+        return false;
+#if !defined __APPLE__
+    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+#endif /* !defined __APPLE__ */
+    if (pthread_mutex_init(&c->lock, NULL) == 0) {
+        if (pthread_cond_init(&c->work, NULL) == 0) {
+            made = pthread_cond_init(&c->over, &attr) == 0;
+            if (!made)
+                pthread_cond_destroy(&c->work);
+        }
+        if (!made)
+            pthread_mutex_destroy(&c->lock);
+    }
+    pthread_condattr_destroy(&attr);
+    return made;
+}
+
 static inline coro__crew *coro__crew_new(const coro_threads_options *options)
 {
     unsigned n = options && options->threads ? options->threads : 4;
     coro__crew *c = (coro__crew *)calloc(1, sizeof *c + n * sizeof *c->workers);
-    pthread_condattr_t attr;
-    if (!c)
+    if (!c || !coro__crew_locks(c)) {
+        free(c);
         return NULL;
+    }
     if (options)
         c->options = *options;
     c->options.threads = n;
     c->workers = (coro__worker *)(void *)(c + 1);
     c->last = &c->first;
-    pthread_mutex_init(&c->lock, NULL);
-    pthread_cond_init(&c->work, NULL);
-    pthread_condattr_init(&attr);
-#if !defined __APPLE__
-    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-#endif /* !defined __APPLE__ */
-    pthread_cond_init(&c->over, &attr);
-    pthread_condattr_destroy(&attr);
     return c;
 }
 
