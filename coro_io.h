@@ -4333,18 +4333,21 @@ static void *coro__lane_main(void *arg)
 CORO_API int coro__run_threads(int n, const coro_info *info, const void *frame, size_t size)
 {
     struct coro__lanes all = CORO__ZERO;
-    int started = 1, rc = 0;
+    int started = 1, rc = -pthread_mutex_init(&all.lock, NULL);
+    if (rc < 0)
+        return rc;
     if (n <= 0)
         n = (int)sysconf(_SC_NPROCESSORS_ONLN);
     n = n > 0 ? n : 1;
     all.lane = (struct coro__lane *)calloc((size_t)n, sizeof *all.lane);
-    if (!all.lane)
+    if (!all.lane) {
+        pthread_mutex_destroy(&all.lock);
         return -ENOMEM;
+    }
     all.n = n;
     all.info = info;
     all.frame = frame;
     all.size = size;
-    pthread_mutex_init(&all.lock, NULL);
     for (int i = 0; i < n; i++) {
         all.lane[i].lanes = &all;
         all.lane[i].node.run = coro__lane_cancel;
@@ -4406,21 +4409,30 @@ static inline intptr_t coro__file_move(struct coro__file_job *f)
     return (intptr_t)moved;
 }
 
+static inline int coro__open(const char *path, int flags, mode_t mode)
+{
+    int number;
+    do
+        number = open(path, flags | O_CLOEXEC, mode);
+    while (number < 0 && errno == EINTR);
+    return number;
+}
+
 static inline intptr_t coro__file_work(coro_job *job, void *arg)
 {
     struct coro__file_job *f = (struct coro__file_job *)arg;
     int rc = 0;
     switch (f->doing) {
     case CORO__FILE_OPEN:
-        do
-            rc = open(f->path, f->flags | O_CLOEXEC, f->mode);
-        while (rc < 0 && errno == EINTR);
+        rc = coro__open(f->path, f->flags, f->mode);
         break;
     case CORO__FILE_STAT:
         rc = fstat(f->number, f->st);
         break;
     case CORO__FILE_SYNC:
-        rc = fsync(f->number);
+        do
+            rc = fsync(f->number);
+        while (rc < 0 && errno == EINTR);
         break;
     default:
         return coro__file_move(f);
@@ -5132,7 +5144,7 @@ static inline int coro__stdio_open(const coro_command *c, int i, int *theirs, in
     if (wanted == CORO_INHERIT || (wanted == CORO_STDOUT && i == 2))
         return 0;
     if (wanted == CORO_NULL) {
-        *theirs = open("/dev/null", O_RDWR | O_CLOEXEC);
+        *theirs = coro__open("/dev/null", O_RDWR, 0);
         return *theirs < 0 ? -errno : 0;
     }
     if (wanted == CORO_PIPE) {
