@@ -342,6 +342,16 @@ static coro_op look_up(coro_task *co, const char *host, const char *port, coro_a
     return coro_done(co, 2);
 }
 
+/* A port that is nobody else's, and at which nobody listens. */
+static int taken_port(void)
+{
+    int number = (socket)(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK_EQ(coro_address_parse(&closed, "127.0.0.1:0"), 0);
+    CHECK_EQ((bind)(number, &closed.any, closed.length), 0);
+    CHECK_EQ((getsockname)(number, &closed.any, &closed.length), 0);
+    return number;
+}
+
 struct dialling {
     CORO_FRAME;
     coro_dial dial;
@@ -351,8 +361,7 @@ struct dialling {
 CORO(dialling)
 {
     CORO_BEGIN();
-    CORO_TRY(coro_udp_open(&my->taken, "127.0.0.1:0"));
-    CORO_TRY(coro_fd_local(&my->taken, &closed)); /* nobody listens for connections there */
+    CORO_TRY(coro_fd_adopt(&my->taken, taken_port()));
     CORO_TRY(coro_listen(&listener, "127.0.0.1:0", 0));
     CORO_TRY(coro_fd_local(&listener, &server));
     my->dial.resolve = look_up;
@@ -710,7 +719,7 @@ static int as_result(const struct trouble *t)
         {EAI_SERVICE, -EINVAL}, {EAI_BADFLAGS, -EINVAL}, {EAI_SOCKTYPE, -EINVAL},
         {EAI_SYSTEM, -EMFILE}, {EAI_FAIL, -EIO},
     };
-    if (strcmp(t->call, "getaddrinfo") != 0)
+    if (!t->call || strcmp(t->call, "getaddrinfo") != 0)
         return -t->error;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (names[i][0] == t->error)
@@ -728,9 +737,23 @@ static void check_result(const struct scenario *s, const struct trouble *t, bool
             right = right || (s->also[i] && rc == -s->also[i]);
     }
     if (!right || faults_ahead > NEVER / 2)
-        TEST_FAIL("call %d of %s, error %d (%s): %d instead of %d%s", t->at, t->call, t->error,
+        TEST_FAIL("call %d of %s, error %d (%s): %d instead of %d%s", t->at, t->call ? t->call : "memory", t->error,
                   t->error == FAULT_SHORT ? "short" : strerror(t->error), rc, s->want,
                   faults_ahead > NEVER / 2 ? ": it hangs" : "");
+}
+
+/* The loop's memory: where it is less than what is needed, the size of it is `at`. */
+static void set_memory(coro_options *options, const struct trouble *t)
+{
+    memset(options, 0, sizeof *options);
+    if (t->error == ENOMEM && !t->call) {
+        options->arena_size = (size_t)t->at;
+        options->arena = (malloc)(options->arena_size);
+        CHECK(options->arena != NULL);
+        return;
+    }
+    options->allocator.alloc = take;
+    options->allocator.free = give;
 }
 
 /* Did it come to that? */
@@ -739,17 +762,18 @@ static bool run_once(const struct scenario *s, const struct trouble *t)
     coro_options options;
     int rc, before = open_descriptors();
     bool struck;
-    memset(&options, 0, sizeof options);
-    options.allocator.alloc = take;
-    options.allocator.free = give;
+    set_memory(&options, t);
     set_up(s->pairs);
     if (getenv("SWEEP"))
-        fprintf(stderr, "error %d at call %d of %s\n", t->error, t->at, t->call);
+        fprintf(stderr, "error %d at call %d of %s\n", t->error, t->at, t->call ? t->call : "memory");
     faults_arm(t->call, t->error, t->at);
     rc = s->run(&options);
     struck = faults_disarm();
+    if (options.arena)
+        struck = rc != s->want;
     check_result(s, t, struck, rc);
     CHECK_EQ(balance, 0);
+    free(options.arena);
     clear();
     CHECK_EQ(open_descriptors(), before);
     check_alone();
@@ -772,6 +796,16 @@ static int each_error(const struct scenario *s, const char *call, const int *err
     return struck;
 }
 
+/* With any amount of memory that is too little: requests fail that are met from larger pieces, too.
+ * Until it is enough several times over: it may be by chance. */
+static void each_memory(const struct scenario *s)
+{
+    struct trouble t = {NULL, ENOMEM, 64, false};
+    for (int enough = 0; enough < 8 && t.at < 1 << 16; t.at += 64)
+        enough = run_once(s, &t) ? 0 : enough + 1;
+    CHECK(t.at > 512 && t.at < 1 << 16);
+}
+
 static void all_faults(const struct scenario *s)
 {
     static int used[FAULTS_CALLS];
@@ -787,9 +821,8 @@ static void all_faults(const struct scenario *s)
         struck += each_error(s, faults_calls[i].name, faults_calls[i].unseen, true);
         struck += each_error(s, faults_calls[i].name, faults_calls[i].told, false);
     }
-    if (getenv("SWEEP"))
-        fprintf(stderr, "%d failures\n", struck);
     CHECK(struck > 20);
+    each_memory(s);
 }
 
 TEST(an_echo_bears_every_fault)
