@@ -69,8 +69,10 @@
  *   coro_loop_fd               no        no      yes       t
  *   coro_fd_adopt coro_close   no        no      yes       t
  *   coro_fd_release coro_fd_number coro_fd_moved     no  no  no   t
+ *   coro_pipe                  no        no      yes       t
  *   coro_read coro_read_exact coro_readv             yes yes yes  c
  *   coro_write coro_write_some coro_writev           yes yes yes  c
+ *   coro_sendfile coro_stream_sendfile               yes yes yes  c
  *   coro_wait_readable coro_wait_writable coro_wait_fd    yes yes yes  c
  *   coro_shutdown              no        no      yes       t
  *   coro_address_parse coro_address_print            no  no  yes  t
@@ -78,7 +80,7 @@
  *   coro_fd_local coro_fd_peer no        no      yes       t
  *   coro_listen coro_udp_open coro_udp_join          no  no  yes  t
  *   coro_accept coro_connect coro_connect_to         yes yes yes  c
- *   coro_recv_from coro_send_to    yes   yes     yes       c
+ *   coro_recv_from coro_send_to coro_recv_fd coro_send_fd     yes  yes  yes  c
  *   coro_stream_open coro_stream_close coro_stream_skip     no  no  yes  t
  *   coro_stream_buffered       no        no      no        t
  *   coro_stream_read_line coro_stream_read_until coro_stream_read_exact coro_stream_read
@@ -97,7 +99,7 @@
  *   coro_run_threads           blocks    -       yes       outside a loop
  *   coro_listen_shared         no        no      yes       t
  *   coro_file_open coro_file_read coro_file_write coro_file_stat coro_file_sync  yes yes yes c
- *   coro_file_close            no        no      yes       t
+ *   coro_file_close coro_file_number     no   no   yes       t
  *   coro_signals_open coro_signals_close             no  no  yes  t
  *   coro_signals_wait          yes       yes     yes       c
  *   coro_process_spawn coro_process_kill             no  no  yes  t
@@ -172,6 +174,17 @@
 #define CORO_IO_PIDFD 0
 #endif /* defined SYS_pidfd_open && CORO_IO_BACKEND != CORO_IO_KQUEUE */
 #endif /* !CORO_IO_PIDFD */
+/* coro_sendfile by the system's own call. 0: by reading into a small buffer, and writing. */
+#ifndef CORO_IO_SENDFILE
+#if defined __linux__ || defined __FreeBSD__ || defined __APPLE__
+#define CORO_IO_SENDFILE 1
+#else
+#define CORO_IO_SENDFILE 0
+#endif /* defined __linux__ || defined __FreeBSD__ || defined __APPLE__ */
+#endif /* !CORO_IO_SENDFILE */
+#if defined __linux__
+#include <sys/sendfile.h>
+#endif /* defined __linux__ */
 #if CORO_IO_BACKEND == CORO_IO_EPOLL
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -226,6 +239,9 @@ CORO_API int coro_fd_adopt(coro_fd *h, int number);
  * Who waits has -EBADF. */
 CORO_API int coro_fd_release(coro_fd *h);
 
+/* coro_pipe -- a pipe: what is written to out is read from in. -EBUSY: in use. -EMFILE ... */
+CORO_API int coro_pipe(coro_fd *in, coro_fd *out);
+
 /* coro_close -- close it; whoever waits has -EBADF. Closed already: 0. */
 CORO_API int coro_close(coro_fd *h);
 
@@ -279,6 +295,29 @@ CORO_API CORO__MUST_USE coro_op coro_write_some(coro_task *co, coro_fd *h, const
 /* coro_writev -- as coro_write_some, from several buffers; they stay in the frame. */
 CORO_API CORO__MUST_USE coro_op coro_writev(coro_task *co, coro_fd *h, const struct iovec *from,
                                             int count);
+
+/* A part of a regular file. It stays in the frame. */
+typedef struct coro_file_part {
+    int file;       /* its descriptor, see coro_file_number */
+    int64_t offset; /* where the part begins */
+    size_t size;    /* how long it is */
+} coro_file_part;
+
+/* coro_sendfile -- write a part of a file; between file and socket the kernel copies nothing.
+ *
+ *   my->part = (coro_file_part){.file = my->number, .size = (size_t)my->st.st_size};
+ *   CORO_TRY(my->n, coro_sendfile(co, &my->conn, &my->part));
+ *
+ * Neither the file's position nor the part is changed. What of the file is not in the system's
+ * cache is read from the disk at once, and this thread stands still so long, 64 KiB at a time.
+ *
+ * Waits:      while the kernel has no room.
+ * Returns:    how many bytes; less than size: the file ended.
+ * Errors:     as coro_write, and those of reading the file: -EIO, -ESPIPE: it is a pipe or so ...
+ *             coro_fd_moved says how much was written.
+ */
+CORO_API CORO__MUST_USE coro_op coro_sendfile(coro_task *co, coro_fd *h,
+                                              const coro_file_part *part);
 
 /* coro_wait_readable -- wait until coro_read would not: 0. Then borrow a buffer; idle ones need
  * none. */
@@ -346,10 +385,14 @@ CORO_API int coro_fd_local(const coro_fd *h, coro_address *a);
 /* coro_fd_peer -- the address of the other end. */
 CORO_API int coro_fd_peer(const coro_fd *h, coro_address *a);
 
-/* coro_listen -- a listening socket: 0. backlog 0: default. A stale "unix:" socket is replaced; a
- * port can be taken again at once after a restart.
+/* coro_listen -- a listening socket: 0. backlog 0: default. A port can be taken again at once after
+ * a restart. A stale "unix:" socket is replaced; coro_close removes its path, unless somebody else
+ * has put another one there.
  *
  *   CORO_TRY(coro_listen(&my->listener, "[::]:8080", 0));
+ *
+ * At several addresses: a handle for each, all closed in CORO_FINALLY, so that none stays open when
+ * one cannot be had.
  *
  * Errors:     -EINVAL: no address. -EBUSY: the handle is in use. -EADDRINUSE ...
  */
@@ -395,6 +438,36 @@ CORO_API CORO__MUST_USE coro_op coro_recv_from(coro_task *co, coro_fd *h, coro_d
 
 /* coro_send_to -- send one: its length. -EMSGSIZE: too long. */
 CORO_API CORO__MUST_USE coro_op coro_send_to(coro_task *co, coro_fd *h, coro_datagram *d);
+
+/* Bytes that bring a descriptor along, through a "unix:" socket. */
+typedef struct coro_parcel {
+    void *data;  /* the bytes; where they go */
+    size_t size; /* how many, at least one; room */
+    coro_fd *fd; /* a copy of its descriptor goes; closed: what comes is put here */
+    bool lost;   /* one came that was closed: only one is taken, or we have too many open */
+} coro_parcel;
+
+/* coro_send_fd -- send a descriptor, and bytes with it.
+ *
+ *   my->parcel = (coro_parcel){.data = my->text, .size = 1, .fd = &my->conn};
+ *   CORO_TRY(my->n, coro_send_fd(co, &my->sock, &my->parcel));
+ *   CORO_TRY(coro_close(&my->conn));                      // the other end has it now
+ *
+ * Waits:      while the kernel has no room.
+ * Returns:    how many bytes, at least one, and the descriptor went with the first; write the rest.
+ * Errors:     as coro_write. -ECANCELED, -ETIMEDOUT: nothing went. -EINVAL: no bytes. -EBADF also:
+ *             parcel->fd is closed. -EOPNOTSUPP: no "unix:" socket. -ETOOMANYREFS: too many are
+ *             under way.
+ */
+CORO_API CORO__MUST_USE coro_op coro_send_fd(coro_task *co, coro_fd *h, coro_parcel *parcel);
+
+/* coro_recv_fd -- the next bytes, and the descriptor that came with them, if one did.
+ *
+ * Waits:      until there is something to read, or the end.
+ * Returns:    how many bytes; 0: the end. parcel->fd is open if a descriptor came.
+ * Errors:     as coro_read; no descriptor was taken. -EBUSY also: parcel->fd is open.
+ */
+CORO_API CORO__MUST_USE coro_op coro_recv_fd(coro_task *co, coro_fd *h, coro_parcel *parcel);
 
 /* ================================================================================================
  * >>stream -- buffered reading and writing, with buffers of yours.
@@ -525,6 +598,11 @@ coro_stream_printf(coro_task *co, coro_stream *s, const char *format, ...);
 
 /* coro_stream_flush -- wait until the kernel has all that was written: 0. */
 CORO_API CORO__MUST_USE coro_op coro_stream_flush(coro_task *co, coro_stream *s);
+
+/* coro_stream_sendfile -- write a part of a file, behind what was written before, which is flushed:
+ * as coro_sendfile. */
+CORO_API CORO__MUST_USE coro_op coro_stream_sendfile(coro_task *co, coro_stream *s,
+                                                     const coro_file_part *part);
 
 /* coro_stream_buffered -- how many bytes are in a buffer: CORO_IN, not yet taken; CORO_OUT, not
  * yet written. */
@@ -913,6 +991,12 @@ CORO_API CORO__MUST_USE coro_op coro_file_sync(coro_task *co, coro_file *f);
 /* coro_file_close -- at once; closed already: 0. -EBUSY: somebody reads or writes. */
 CORO_API int coro_file_close(coro_file *f);
 
+/* coro_file_number -- its descriptor, for coro_sendfile, say; or -1. It stays the file's. */
+static inline int coro_file_number(const coro_file *f)
+{
+    return f->number1 - 1;
+}
+
 /* ================================================================================================
  * >>signals
  */
@@ -1167,7 +1251,8 @@ enum {
     CORO__FD_AGAIN = 64,   /* to be looked at in the next turn, without being asked to */
     CORO__FD_FOREIGN = 128, /* of coro_wait_fd */
     CORO__FD_STREAM = 256,  /* less than asked for means: no more is there */
-    CORO__FD_WATCHED = 1024 /* of a coro__watched: somebody is called */
+    CORO__FD_WATCHED = 1024, /* of a coro__watched: somebody is called */
+    CORO__FD_PATH = 4096     /* a listener, whose path is to go: way[CORO_OUT] has its inode */
 };
 
 enum {
@@ -1182,9 +1267,13 @@ enum {
     CORO__IO_WRITE_SOME,
     CORO__IO_WRITEV,
     CORO__IO_SEND_TO,
+    CORO__IO_SENDFILE,
+    CORO__IO_SEND_FD,
+    CORO__IO_RECV_FD,
     CORO__IO_CONNECT,
     CORO__IO_STREAM_READ,
     CORO__IO_STREAM_WRITE,
+    CORO__IO_STREAM_SENDFILE,
     CORO__IO_STREAM_BEHIND /* a write for which no task waits */
 };
 
@@ -1828,15 +1917,51 @@ static inline intptr_t coro__attempt_read(coro_fd *h, void *to, size_t n)
     }
 }
 
-/* A write to what is no socket raises SIGPIPE when nobody reads: keep it from us. */
+/* Sixteen pages are what Linux moves at once. Files that the kernel cannot send are copied. */
+static inline ssize_t coro__send_part(int to, const coro_file_part *part)
+{
+    char copy[16384];
+    off_t at = (off_t)part->offset;
+    size_t n = part->size < 65536 ? part->size : 65536;
+    ssize_t got = 0;
+    if (at != part->offset) {
+        errno = EOVERFLOW;
+        return -1;
+    }
+#if CORO_IO_SENDFILE && defined __linux__
+    got = sendfile(to, part->file, &at, n);
+#elif CORO_IO_SENDFILE && defined __FreeBSD__
+    {
+        off_t sent = 0;
+        got = sendfile(part->file, to, at, n, NULL, &sent, 0);
+        got = sent ? (ssize_t)sent : got;
+    }
+#elif CORO_IO_SENDFILE
+    {
+        off_t sent = (off_t)n;
+        got = sendfile(part->file, to, at, &sent, NULL, 0);
+        got = sent ? (ssize_t)sent : got;
+    }
+#endif /* CORO_IO_SENDFILE && defined __linux__ */
+    if (CORO_IO_SENDFILE && (got >= 0 || (errno != EINVAL && errno != ENOSYS &&
+                                          errno != ENOTSOCK && errno != EOPNOTSUPP)))
+        return got;
+    got = pread(part->file, copy, n < sizeof copy ? n : sizeof copy, (off_t)part->offset);
+    return got > 0 ? write(to, copy, (size_t)got) : got;
+}
+
+/* A write to what is no socket, or of a part of a file (else null), raises SIGPIPE when nobody
+ * reads: keep it from us. */
 #if defined F_SETNOSIGPIPE
-static inline ssize_t coro__write_quietly(int number, const struct iovec *from, int count)
+static inline ssize_t coro__write_quietly(int number, const struct iovec *from, int count,
+                                          const coro_file_part *part)
 {
     (void)fcntl(number, F_SETNOSIGPIPE, 1);
-    return writev(number, from, count);
+    return part ? coro__send_part(number, part) : writev(number, from, count);
 }
 #else
-static inline ssize_t coro__write_quietly(int number, const struct iovec *from, int count)
+static inline ssize_t coro__write_quietly(int number, const struct iovec *from, int count,
+                                          const coro_file_part *part)
 {
     sigset_t pipe_only, before, pending, now;
     ssize_t n;
@@ -1845,7 +1970,7 @@ static inline ssize_t coro__write_quietly(int number, const struct iovec *from, 
     sigemptyset(&pipe_only);
     sigaddset(&pipe_only, SIGPIPE);
     pthread_sigmask(SIG_BLOCK, &pipe_only, &before);
-    n = writev(number, from, count);
+    n = part ? coro__send_part(number, part) : writev(number, from, count);
     error = errno;
     sigemptyset(&now);
     if (n < 0 && error == EPIPE && !sigismember(&pending, SIGPIPE))
@@ -1867,7 +1992,7 @@ static inline intptr_t coro__attempt_writev(coro_fd *h, const struct iovec *from
     for (;;) {
         int number = coro_fd_number(h);
         ssize_t n = h->flags & CORO__FD_SOCKET ? sendmsg(number, &m, CORO__NOSIGNAL)
-                                               : coro__write_quietly(number, from, count);
+                                               : coro__write_quietly(number, from, count, NULL);
         if (n >= 0)
             return n;
         if (errno == EAGAIN || errno == EWOULDBLOCK)
@@ -1983,6 +2108,91 @@ static inline intptr_t coro__attempt_send_to(coro_fd *h, const coro_datagram *d)
     }
 }
 
+static inline intptr_t coro__attempt_send_fd(coro_fd *h, const coro_parcel *p)
+{
+    union {
+        struct cmsghdr head;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct iovec v = {p->data, p->size};
+    struct msghdr m;
+    int number = coro_fd_number(p->fd);
+    if (number < 0)
+        return -EBADF;
+    memset(&control, 0, sizeof control);
+    memset(&m, 0, sizeof m);
+    m.msg_iov = &v;
+    m.msg_iovlen = 1;
+    m.msg_control = &control;
+    m.msg_controllen = sizeof control;
+    control.head.cmsg_level = SOL_SOCKET;
+    control.head.cmsg_type = SCM_RIGHTS;
+    control.head.cmsg_len = CMSG_LEN(sizeof number);
+    memcpy(CMSG_DATA(&control.head), &number, sizeof number);
+    for (;;) {
+        ssize_t n = sendmsg(coro_fd_number(h), &m, CORO__NOSIGNAL);
+        if (n >= 0)
+            return n;
+        if (errno == EAGAIN || errno == EWOULDBLOCK)
+            return CORO__IO_BLOCKED;
+        if (errno != EINTR)
+            return -errno;
+    }
+}
+
+/* The first descriptor is the handle's; all others are closed: are there any? */
+static inline bool coro__unpack(struct msghdr *m, coro_fd *h)
+{
+    bool lost = (m->msg_flags & MSG_CTRUNC) != 0;
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
+        size_t n = (size_t)c->cmsg_len - CMSG_LEN(0);
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+            continue;
+        for (size_t i = 0; i < n / sizeof(int); i++) {
+            int number;
+            memcpy(&number, CMSG_DATA(c) + i * sizeof number, sizeof number);
+            (void)fcntl(number, F_SETFD, FD_CLOEXEC);
+            if (coro_fd_adopt(h, number) < 0) {
+                close(number);
+                lost = true;
+            }
+        }
+    }
+    return lost;
+}
+
+/* Room for all that one message may bring: what there is no room for leaks on some systems. */
+static inline intptr_t coro__attempt_recv_fd(coro_fd *h, coro_parcel *p)
+{
+    union {
+        struct cmsghdr head;
+        char room[CMSG_SPACE(253 * sizeof(int))];
+    } control;
+    struct iovec v = {p->data, p->size};
+    struct msghdr m;
+    for (;;) {
+        ssize_t n;
+        memset(&m, 0, sizeof m);
+        m.msg_iov = &v;
+        m.msg_iovlen = 1;
+        m.msg_control = &control;
+        m.msg_controllen = sizeof control;
+#if defined MSG_CMSG_CLOEXEC
+        n = recvmsg(coro_fd_number(h), &m, MSG_CMSG_CLOEXEC);
+#else
+        n = recvmsg(coro_fd_number(h), &m, 0);
+#endif /* defined MSG_CMSG_CLOEXEC */
+        if (n >= 0) {
+            p->lost = coro__unpack(&m, p->fd);
+            return n;
+        }
+        if (errno == EAGAIN || errno == EWOULDBLOCK)
+            return CORO__IO_BLOCKED;
+        if (errno != EINTR)
+            return -errno;
+    }
+}
+
 static inline intptr_t coro__attempt_connect(coro_fd *h)
 {
     int error = 0;
@@ -1996,7 +2206,37 @@ static inline intptr_t coro__attempt_connect(coro_fd *h)
 
 static inline intptr_t coro__attempt_stream_read(coro_fd *h, coro_stream *s);
 static inline intptr_t coro__attempt_stream_write(coro_fd *h, coro_stream *s, const char *data);
+static inline intptr_t coro__stream_send(coro_fd *h, coro_stream *s, const char *more, size_t n);
 static inline void coro__stream_behind(coro_fd *h);
+
+/* A part of a file; first what is in the stream's buffer, if it is to be written to that. */
+static inline intptr_t coro__attempt_sendfile(coro_fd *h, const coro_file_part *part)
+{
+    coro_way *w = &h->way[CORO_OUT];
+    coro_stream *s = h->doing[CORO_OUT] == CORO__IO_STREAM_SENDFILE ? h->stream : NULL;
+    for (int goes = 0; goes < 16 || (h->flags & CORO__FD_ALWAYS); goes++) {
+        coro_file_part rest = {part->file, part->offset + (int64_t)w->moved,
+                               part->size - w->moved};
+        intptr_t n;
+        if (s && s->out_from < s->out_to) {
+            n = coro__stream_send(h, s, NULL, 0);
+            if (n < 0)
+                return n;
+            continue;
+        }
+        n = rest.size ? coro__write_quietly(coro_fd_number(h), NULL, 0, &rest) : 0;
+        if (n == 0)
+            return (intptr_t)w->moved;
+        if (n > 0)
+            w->moved += (size_t)n;
+        else if (errno == EAGAIN || errno == EWOULDBLOCK)
+            return CORO__IO_BLOCKED;
+        else if (errno != EINTR)
+            return -errno;
+    }
+    h->flags |= CORO__FD_AGAIN;
+    return CORO__IO_BLOCKED;
+}
 
 /* Do what waits in one way: the result, or CORO__IO_BLOCKED. What moves much has sixteen goes at
  * it, then others have theirs. */
@@ -2038,6 +2278,15 @@ CORO__FAST static inline intptr_t coro__attempt(coro_fd *h, int way, intptr_t wo
         return coro__attempt_recv_from(h, (coro_datagram *)word);
     case CORO__IO_SEND_TO:
         return coro__attempt_send_to(h, (coro_datagram *)word);
+    case CORO__IO_SENDFILE:
+    case CORO__IO_STREAM_SENDFILE:
+        return coro__attempt_sendfile(h, (const coro_file_part *)word);
+    case CORO__IO_SEND_FD:
+        n = coro__attempt_send_fd(h, (const coro_parcel *)word);
+        break;
+    case CORO__IO_RECV_FD:
+        n = coro__attempt_recv_fd(h, (coro_parcel *)word);
+        break;
     case CORO__IO_ACCEPT:
         return coro__attempt_accept(h, (coro_fd *)word);
     case CORO__IO_CONNECT:
@@ -2248,9 +2497,44 @@ CORO_API int coro_fd_release(coro_fd *h)
     return number;
 }
 
+static inline int coro__pipe(int ends[2]);
+
+CORO_API int coro_pipe(coro_fd *in, coro_fd *out)
+{
+    int ends[2], rc = in->number1 || out->number1 ? -EBUSY : coro__pipe(ends);
+    if (rc < 0)
+        return rc;
+    (void)coro__no_block(ends[0]);
+    (void)coro__no_block(ends[1]);
+    (void)coro__fd_open(in, ends[0], 0);
+    return coro__fd_open(out, ends[1], 0);
+}
+
+/* Of a listener: note its path's inode, which belongs to nobody else before the socket is closed;
+ * then remove the path, if it still leads there. A listener never writes: there is room. */
+static inline void coro__path(coro_fd *h, bool note)
+{
+    coro_way *w = &h->way[CORO_OUT];
+    coro_address a;
+    struct stat st;
+    if (coro_fd_local(h, &a) < 0 || lstat(a.local.sun_path, &st) < 0)
+        return;
+    if (note) {
+        h->flags |= CORO__FD_PATH;
+        w->length = (size_t)st.st_ino;
+        w->moved = (size_t)st.st_dev;
+    } else if (w->length == (size_t)st.st_ino && w->moved == (size_t)st.st_dev) {
+        (void)unlink(a.local.sun_path);
+        w->moved = 0;
+    }
+}
+
 CORO_API int coro_close(coro_fd *h)
 {
-    int number = coro_fd_release(h);
+    int number;
+    if (h->flags & CORO__FD_PATH)
+        coro__path(h, false);
+    number = coro_fd_release(h);
     if (number < 0)
         return 0;
     return close(number) < 0 && errno != EINTR ? -errno : 0;
@@ -2307,6 +2591,11 @@ CORO_API coro_op coro_writev(coro_task *co, coro_fd *h, const struct iovec *from
     if (coro__iovec_check(co, from, count) < 0)
         return coro_local();
     return coro__fd_begin(co, h, CORO_OUT, CORO__IO_WRITEV, (intptr_t)from, (size_t)count);
+}
+
+CORO_API coro_op coro_sendfile(coro_task *co, coro_fd *h, const coro_file_part *part)
+{
+    return coro__fd_begin(co, h, CORO_OUT, CORO__IO_SENDFILE, (intptr_t)part, part->size);
 }
 
 /* That it is ready may be no longer true, or a guess: ask the kernel. Drained is known for sure. */
@@ -2628,7 +2917,10 @@ static inline int coro__bind(coro_fd *h, const char *address, int type, int back
         close(number);
         return rc;
     }
-    return coro__fd_open(h, number, CORO__FD_SOCKET | coro__stream_flag(&a, type));
+    rc = coro__fd_open(h, number, CORO__FD_SOCKET | coro__stream_flag(&a, type));
+    if (type == SOCK_STREAM && a.any.sa_family == AF_UNIX)
+        coro__path(h, true);
+    return rc;
 }
 
 CORO_API int coro_listen(coro_fd *h, const char *address, int backlog)
@@ -2719,6 +3011,36 @@ CORO_API coro_op coro_send_to(coro_task *co, coro_fd *h, coro_datagram *d)
     if (coro_is_local(co, d->data))
         return coro_local();
     return coro__fd_begin(co, h, CORO_OUT, CORO__IO_SEND_TO, (intptr_t)d, 0);
+}
+
+/* 0, or why a parcel cannot go through this socket: another kind would send the bytes alone. */
+static inline int coro__parcel_check(const coro_fd *h, const coro_parcel *p)
+{
+    coro_address a;
+    int rc = p->size ? coro_fd_local(h, &a) : -EINVAL;
+    return rc == 0 && a.any.sa_family != AF_UNIX ? -EOPNOTSUPP : rc;
+}
+
+CORO_API coro_op coro_send_fd(coro_task *co, coro_fd *h, coro_parcel *parcel)
+{
+    int rc = coro_cancelled(co) ? 0 : coro__parcel_check(h, parcel);
+    if (coro_is_local(co, parcel->data) || coro_is_local(co, parcel->fd))
+        return coro_local();
+    if (rc < 0)
+        return coro_done(co, rc);
+    return coro__fd_begin(co, h, CORO_OUT, CORO__IO_SEND_FD, (intptr_t)parcel, 0);
+}
+
+CORO_API coro_op coro_recv_fd(coro_task *co, coro_fd *h, coro_parcel *parcel)
+{
+    int rc = coro_cancelled(co) ? 0 : coro__parcel_check(h, parcel);
+    if (coro_is_local(co, parcel->data) || coro_is_local(co, parcel->fd))
+        return coro_local();
+    if (rc == 0 && parcel->fd->number1 && !coro_cancelled(co))
+        rc = -EBUSY;
+    if (rc < 0)
+        return coro_done(co, rc);
+    return coro__fd_begin(co, h, CORO_IN, CORO__IO_RECV_FD, (intptr_t)parcel, 0);
 }
 
 /* --- streams ------------------------------------------------------------------------------------
@@ -3154,6 +3476,21 @@ CORO_API coro_op coro_stream_flush(coro_task *co, coro_stream *s)
     if (rc < 0 || s->out_from == s->out_to)
         return coro_done(co, rc);
     return coro__stream_begin_write(co, s, NULL, 0);
+}
+
+CORO_API coro_op coro_stream_sendfile(coro_task *co, coro_stream *s, const coro_file_part *part)
+{
+    int rc;
+    if (coro_cancelled(co))
+        return coro_refuse(co);
+    if (coro_is_local(co, s))
+        return coro_local();
+    rc = coro__stream_check_write(s);
+    if (rc < 0)
+        return coro_done(co, rc);
+    s->fd->doing[CORO_OUT] = CORO__IO_NONE; /* what is behind goes first */
+    return coro__fd_begin(co, s->fd, CORO_OUT, CORO__IO_STREAM_SENDFILE, (intptr_t)part,
+                          part->size);
 }
 
 CORO_API int coro_stream_open(coro_stream *s, coro_fd *h, void *in, size_t in_size, void *out,

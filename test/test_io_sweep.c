@@ -209,7 +209,7 @@ TEST(a_listener_closes_whatever_happens) /* I38, I41 */
     io_sweep(&s);
     snprintf(path, sizeof path, "unix:/tmp/coro-sweep-%d.sock", (int)getpid());
     io_sweep(&s);
-    CHECK_EQ(unlink(path + 5), 0);
+    CHECK_EQ(access(path + 5, F_OK), -1);
 }
 
 /* ---- foreign descriptors --------------------------------------------------------------------- */

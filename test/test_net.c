@@ -184,7 +184,7 @@ TEST(connections_are_made_over_all_kinds_of_addresses) /* I37 */
     if (has_ipv6())
         talk("[::1]:0");
     talk(a_path());
-    CHECK_EQ(unlink(a_path() + 5), 0);
+    CHECK_EQ(access(a_path() + 5, F_OK), -1);
 }
 
 TEST(a_port_can_be_taken_again_at_once) /* I44 */
@@ -203,16 +203,24 @@ TEST(a_port_can_be_taken_again_at_once) /* I44 */
     done();
 }
 
+/* A socket's path, as a process leaves it that is killed. */
+static void leave_path(const char *path)
+{
+    coro_address at;
+    int number = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK_EQ(coro_address_parse(&at, path), 0);
+    CHECK_EQ(bind(number, &at.any, at.length), 0);
+    CHECK_EQ(close(number), 0);
+}
+
 TEST(a_stale_path_is_taken_and_one_in_use_is_not) /* I45 */
 {
     const char *path = a_path();
     int file;
+    leave_path(path);
     CHECK_EQ(coro_listen(&listener, path, 0), 0);
     CHECK_EQ(coro_listen(&a, path, 0), -EADDRINUSE);
     CHECK_EQ(coro_close(&listener), 0);
-    CHECK_EQ(coro_listen(&listener, path, 0), 0);
-    CHECK_EQ(coro_close(&listener), 0);
-    CHECK_EQ(unlink(path + 5), 0);
     CHECK_EQ(coro_udp_open(&a, path), 0); /* another type listens there */
     CHECK_EQ(coro_listen(&listener, path, 0), -EADDRINUSE);
     CHECK_EQ(coro_close(&a), 0);
@@ -222,6 +230,60 @@ TEST(a_stale_path_is_taken_and_one_in_use_is_not) /* I45 */
     CHECK_EQ(close(file), 0);
     CHECK_EQ(unlink(path + 5), 0); /* no socket: it is still there */
     done();
+}
+
+TEST(a_closed_listener_takes_its_path_along_unless_it_is_anothers_now) /* I45 */
+{
+    const char *path = a_path();
+    coro_fd moved;
+    int number;
+    CHECK_EQ(coro_listen(&listener, path, 0), 0);
+    moved = listener;
+    CHECK_EQ(coro_close(&moved), 0);
+    CHECK_EQ(access(path + 5, F_OK), -1);
+
+    memset(&listener, 0, sizeof listener);
+    CHECK_EQ(coro_listen(&listener, path, 0), 0);
+    CHECK_EQ(unlink(path + 5), 0); /* gone already */
+    CHECK_EQ(coro_close(&listener), 0);
+
+    CHECK_EQ(coro_listen(&listener, path, 0), 0);
+    CHECK_EQ(unlink(path + 5), 0);
+    CHECK_EQ(coro_listen(&a, path, 0), 0); /* the successor is there already */
+    CHECK_EQ(coro_close(&listener), 0);
+    CHECK_EQ(access(path + 5, F_OK), 0);
+    number = coro_fd_release(&a); /* given away: whose it is now may remove it */
+    CHECK_EQ(close(number), 0);
+    CHECK_EQ(access(path + 5, F_OK), 0);
+    CHECK_EQ(unlink(path + 5), 0);
+    done();
+}
+
+/* ---- several addresses ----------------------------------------------------------------------- */
+
+struct several {
+    CORO_FRAME;
+    coro_fd at[3];
+};
+
+CORO(several)
+{
+    CORO_BEGIN();
+    CORO_TRY(coro_listen(&my->at[0], "127.0.0.1:0", 0));
+    CORO_TRY(coro_listen(&my->at[1], a_path(), 0));
+    CORO_TRY(coro_listen(&my->at[2], at_of(&my->at[0]), 0)); /* in use */
+CORO_FINALLY:
+    for (int i = 0; i < 3; i++)
+        coro_close(&my->at[i]);
+    CORO_END(0);
+}
+
+TEST(one_address_that_cannot_be_had_leaves_none_open) /* I48 */
+{
+    int before = open_descriptors();
+    CHECK_EQ(coro_run(several), -EADDRINUSE);
+    CHECK_EQ(open_descriptors(), before);
+    CHECK_EQ(access(a_path() + 5, F_OK), -1);
 }
 
 TEST(a_connection_refused_is_closed) /* I37 */
