@@ -6,6 +6,7 @@
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 
 static coro_fd a, b;
 
@@ -1638,6 +1639,149 @@ TEST(posts_wake_a_loop_that_waits_for_descriptors) /* F11 */
     finish();
     CHECK_EQ(coro_task_result(&t), 3);
     ends(post_peer);
+}
+
+/* ---- after a fork ---------------------------------------------------------------------------- */
+
+struct child {
+    CORO_FRAME;
+    coro_group g;
+    coro_fd in, out;
+    CORO_TASK(reads) t;
+    coro_total parked;
+    int rc;
+};
+
+/* A loop of its own: it waits, hears of its own descriptors, and of nothing else. */
+CORO(child)
+{
+    CORO_BEGIN();
+    coro_group_open(co, &my->g, CORO_ALL);
+    CORO_TRY(coro_pipe(&my->in, &my->out));
+    coro_start(&my->g, &my->t, reads, .h = &my->in);
+    my->parked = coro_stats(coro_loop_of(co)).parked;
+    CORO_TRY(coro_sleep(co, CORO_MS(20)));
+    my->parked = coro_stats(coro_loop_of(co)).parked - my->parked;
+    CORO_TRY(coro_write(co, &my->out, "mine", 4));
+    CORO_TRY(my->rc, coro_join(co, &my->t));
+CORO_FINALLY:
+    CORO_CLOSE(&my->g);
+    coro_close(&my->in);
+    coro_close(&my->out);
+    CORO_END(my->rc == 4 && my->parked <= 4 ? 42 : 1);
+}
+
+/* A child with copies of all we have, until it is told to go. */
+static pid_t forked(int *told)
+{
+    int ends_of[2];
+    pid_t pid;
+    CHECK_EQ(pipe2(ends_of, O_CLOEXEC), 0);
+    pid = fork();
+    if (pid == 0) {
+        char c;
+        int rc = coro_run(child);
+        close(ends_of[1]);
+        _exit(read(ends_of[0], &c, 1) == 0 ? rc : 2);
+    }
+    CHECK(pid > 0);
+    CHECK_EQ(close(ends_of[0]), 0);
+    *told = ends_of[1];
+    return pid;
+}
+
+TEST(a_forked_child_and_its_parent_hear_nothing_of_each_others_loops) /* I24, I59, Z17 */
+{
+    static CORO_TASK(reads) t[2];
+    int peer = pair(&a), number = coro_fd_number(&a), told, status, i;
+    pid_t pid;
+    begin();
+    coro_start(&io_loop.root, &t[0], reads, .h = &a);
+    settle();
+    pid = forked(&told);
+    CHECK(wakeups() <= 4); /* while the child runs its loop */
+    say(peer, "ours");
+    settle();
+    CHECK_EQ(coro_task_result(&t[0]), 4);
+    CHECK_EQ(coro_close(&a), 0); /* the child keeps a copy open */
+    say(peer, "nobody's");
+    CHECK(wakeups() <= 4);
+    i = pair(&b);
+    CHECK_EQ(coro_fd_number(&b), number); /* the next one with that number */
+    coro_start(&io_loop.root, &t[1], reads, .h = &b);
+    settle();
+    CHECK_EQ(close(peer), 0); /* the old one's end is not the new one's */
+    CHECK(wakeups() <= 4);
+    CHECK_EQ(coro_task_status(&t[1]), CORO_RUNNING);
+    say(i, "new");
+    finish();
+    CHECK_EQ(coro_task_result(&t[1]), 3);
+    CHECK_EQ(close(told), 0);
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    CHECK_EQ(WEXITSTATUS(status), 42);
+    ends(i);
+}
+
+TEST(a_descriptor_closed_behind_our_back_and_kept_by_a_child_does_not_make_the_loop_spin) /* I24 */
+{
+    static CORO_TASK(reads) t;
+    int peer = pair(&a), told, status;
+    pid_t pid;
+    begin();
+    coro_start(&io_loop.root, &t, reads, .h = &a);
+    settle();
+    pid = forked(&told);
+    CHECK_EQ(close(coro_fd_number(&a)), 0);
+    say(peer, "still registered");
+    CHECK(wakeups() <= 4);
+    (void)coro_task_cancel(&t);
+    settle();
+    CHECK_EQ(coro_close(&a), -EBADF);
+    say(peer, "nor this");
+    CHECK(wakeups() <= 4);
+    CHECK_EQ(close(told), 0);
+    CHECK_EQ(waitpid(pid, &status, 0), pid); /* now it is gone for good */
+    CHECK_EQ(WEXITSTATUS(status), 42);
+    CHECK(wakeups() <= 4);
+    finish();
+    ends(peer);
+}
+
+/* ---- one batch ------------------------------------------------------------------------------- */
+
+struct closer {
+    CORO_FRAME;
+    coro_fd *h, *other;
+    int rc;
+    char c;
+};
+
+CORO(closer)
+{
+    CORO_BEGIN();
+    CORO_AWAIT(my->rc, coro_read(co, my->h, &my->c, 1));
+    coro_close(my->other);
+    CORO_END(my->rc);
+}
+
+/* Both are told of at once: what came is delivered, and whoever closes disturbs nobody. */
+TEST(two_that_close_each_others_handles_in_one_turn_both_have_their_data) /* I23, D2 */
+{
+    static CORO_TASK(closer) t[2];
+    int peers[2] = {pair(&a), pair(&b)};
+    begin();
+    coro_start(&io_loop.root, &t[0], closer, .h = &a, .other = &b);
+    coro_start(&io_loop.root, &t[1], closer, .h = &b, .other = &a);
+    settle();
+    say(peers[0], "x");
+    say(peers[1], "y");
+    finish();
+    CHECK_EQ(coro_task_result(&t[0]), 1);
+    CHECK_EQ(coro_task_result(&t[1]), 1);
+    CHECK_EQ(coro_fd_number(&a), -1);
+    CHECK_EQ(coro_fd_number(&b), -1);
+    CHECK_EQ(close(peers[0]), 0);
+    CHECK_EQ(close(peers[1]), 0);
 }
 
 TEST(the_backend_tells_its_name)
