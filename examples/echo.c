@@ -113,12 +113,12 @@ CORO_FINALLY:
     coro_close(&my->listener);
     printf("%d connections, %d failed, %d left\n", (int)my->state.accepted,
            (int)my->state.handlers.failed, (int)my->state.handlers.alive);
-    CORO_END(0);
+    CORO_END((int)my->state.accepted);
 }
 
 int main(void)
 {
-    return coro_run(app) < 0;
+    return coro_run(app) != 4;
 }
 
 /* Output:

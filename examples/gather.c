@@ -53,12 +53,12 @@ CORO(app)
     printf("the fastest: number %d, %u cancelled\n", my->g.winner, (unsigned)my->g.cancelled);
 CORO_FINALLY:
     CORO_CLOSE(&my->g); /* closed already, unless there was an error */
-    CORO_END(0);
+    CORO_END(my->g.winner);
 }
 
 int main(void)
 {
-    return coro_run_with(&(coro_options){.clock = CORO_VIRTUAL}, app) < 0;
+    return coro_run_with(&(coro_options){.clock = CORO_VIRTUAL}, app) != 1;
 }
 
 /* Output:

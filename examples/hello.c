@@ -28,8 +28,8 @@ CORO(app)
 {
     CORO_BEGIN();
     coro_group_open(co, &my->g, CORO_ALL);
-    coro_spawn(&my->g, tick, .name = "fast", .every = CORO_MS(10));
-    coro_spawn(&my->g, tick, .name = "slow", .every = CORO_MS(25));
+    coro_spawn(&my->g, tick, .name = "fast", .every = CORO_MS(100));
+    coro_spawn(&my->g, tick, .name = "slow", .every = CORO_MS(250));
 CORO_FINALLY:           /* reached on success, error and cancellation alike */
     CORO_CLOSE(&my->g); /* waits for both; a failure cancels the other */
     CORO_END(0);

@@ -1,9 +1,6 @@
-/* pages.c -- a generator that awaits, closed before its end; and a value that travels with the
- * task. */
+/* pages.c -- a generator that awaits; the reader has enough after three pages, and closes it. */
 #include "coro.h"
 #include <stdio.h>
-
-static const char user_key; /* its address is the key */
 
 struct pages {
     CORO_FRAME;
@@ -17,58 +14,41 @@ CORO(pages)
         CORO_TRY(coro_sleep(co, CORO_MS(10))); /* fetch it */
         CORO_YIELD();
     }
-CORO_FINALLY:
-    printf("generator: closed at page %d\n", my->page);
-    CORO_END(0);
-}
-
-struct reader {
-    CORO_FRAME;
-    CORO_GEN(pages) gen;
-    int got;
-};
-
-CORO(reader)
-{
-    CORO_BEGIN();
-    coro_gen_open(&my->gen, pages);
-    for (;;) {
-        CORO_TRY(my->got, coro_gen_next(co, &my->gen));
-        if (!my->got || my->gen.frame.page > 3)
-            break;
-        printf("%s reads page %d\n", (const char *)coro_context_get(co, &user_key),
-               my->gen.frame.page);
-    }
-CORO_FINALLY:
-    CORO_TRY(coro_gen_close(co, &my->gen));
+CORO_FINALLY: /* at the end, or when it is closed: close the connection, say */
+    printf("generator: stopped at page %d\n", my->page);
     CORO_END(0);
 }
 
 struct app {
     CORO_FRAME;
-    coro_group g;
-    coro_context user;
+    CORO_GEN(pages) gen;
+    int got, sum;
 };
 
 CORO(app)
 {
     CORO_BEGIN();
-    coro_context_set(co, &my->user, &user_key, (void *)(uintptr_t) "ada");
-    coro_group_open(co, &my->g, CORO_ALL);
-    coro_spawn(&my->g, reader);
+    coro_gen_open(&my->gen, pages);
+    for (;;) {
+        CORO_TRY(my->got, coro_gen_next(co, &my->gen)); /* 1: an item; 0: the end */
+        if (!my->got || my->gen.frame.page > 3)
+            break;
+        printf("page %d\n", my->gen.frame.page);
+        my->sum += my->gen.frame.page;
+    }
 CORO_FINALLY:
-    CORO_CLOSE(&my->g);
-    CORO_END(0);
+    CORO_TRY(coro_gen_close(co, &my->gen)); /* ended already: nothing happens */
+    CORO_END(my->sum);
 }
 
 int main(void)
 {
-    return coro_run_with(&(coro_options){.clock = CORO_VIRTUAL}, app) < 0;
+    return coro_run_with(&(coro_options){.clock = CORO_VIRTUAL}, app) != 6;
 }
 
 /* Output:
- *   ada reads page 1
- *   ada reads page 2
- *   ada reads page 3
- *   generator: closed at page 4
+ *   page 1
+ *   page 2
+ *   page 3
+ *   generator: stopped at page 4
  */

@@ -49,40 +49,39 @@ struct app {
     CORO_FRAME;
     int_queue q[4];
     coro_group g;
-    int i;
+    int n, sum;
     bool got;
-    coro_time began;
 };
 
 CORO(app)
 {
     CORO_BEGIN();
-    my->began = coro_now(co);
     coro_group_open(co, &my->g, CORO_ALL);
     coro_spawn(&my->g, source, .out = &my->q[0]);
     coro_spawn(&my->g, stage, .in = &my->q[0], .out = &my->q[1], .takes = CORO_MS(1), .add = 100);
     coro_spawn(&my->g, stage, .in = &my->q[1], .out = &my->q[2], .takes = CORO_MS(10), .add = 20);
     coro_spawn(&my->g, stage, .in = &my->q[2], .out = &my->q[3], .takes = CORO_MS(2), .add = 3000);
     for (;;) {
-        CORO_TRY(my->got, coro_queue_get(co, &my->q[3], &my->i));
+        CORO_TRY(my->got, coro_queue_get(co, &my->q[3], &my->n));
         if (!my->got)
             break;
-        printf("%3d ms: %d\n", (int)((coro_now(co) - my->began) / CORO_MS(1)), my->i);
+        printf("at %d ms: %d\n", (int)(coro_now(co) / CORO_MS(1)), my->n);
+        my->sum += my->n;
     }
 CORO_FINALLY:
     CORO_CLOSE(&my->g);
-    CORO_END(0);
+    CORO_END(my->sum);
 }
 
 int main(void)
 {
-    return coro_run_with(&(coro_options){.clock = CORO_VIRTUAL}, app) < 0;
+    return coro_run_with(&(coro_options){.clock = CORO_VIRTUAL}, app) != 15610;
 }
 
 /* Output:
- *    13 ms: 3120
- *    23 ms: 3121
- *    33 ms: 3122
- *    43 ms: 3123
- *    53 ms: 3124
+ *   at 13 ms: 3120
+ *   at 23 ms: 3121
+ *   at 33 ms: 3122
+ *   at 43 ms: 3123
+ *   at 53 ms: 3124
  */

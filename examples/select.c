@@ -10,7 +10,7 @@ struct clerk {
     int_queue *urgent, *normal;
     coro_event *quit;
     coro_case cases[3];
-    int n, i;
+    int n, i, served;
 };
 
 CORO(clerk)
@@ -29,15 +29,17 @@ CORO(clerk)
         if (my->i == 0)
             break;
         printf("%s %d\n", my->i == 1 ? "urgent" : "normal", my->n);
+        my->served++;
         CORO_TRY(coro_sleep(co, CORO_MS(10)));
     }
     printf("good night\n");
-    CORO_END(0);
+    CORO_END(my->served);
 }
 
 struct app {
     CORO_FRAME;
     coro_group g;
+    CORO_TASK(clerk) clerk;
     int_queue urgent, normal;
     coro_event quit;
     int i;
@@ -47,7 +49,8 @@ CORO(app)
 {
     CORO_BEGIN();
     coro_group_open(co, &my->g, CORO_ALL);
-    coro_spawn(&my->g, clerk, .urgent = &my->urgent, .normal = &my->normal, .quit = &my->quit);
+    coro_start(&my->g, &my->clerk, clerk, .urgent = &my->urgent, .normal = &my->normal,
+               .quit = &my->quit);
     for (my->i = 0; my->i < 3; my->i++) {
         CORO_TRY(coro_queue_put(co, &my->normal, &my->i));
         CORO_TRY(coro_queue_put(co, &my->urgent, &my->i));
@@ -56,12 +59,12 @@ CORO(app)
     coro_event_set(&my->quit);
 CORO_FINALLY:
     CORO_CLOSE(&my->g);
-    CORO_END(0);
+    CORO_END(coro_task_result(&my->clerk));
 }
 
 int main(void)
 {
-    return coro_run_with(&(coro_options){.clock = CORO_VIRTUAL}, app) < 0;
+    return coro_run_with(&(coro_options){.clock = CORO_VIRTUAL}, app) != 6;
 }
 
 /* Output:

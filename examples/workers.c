@@ -36,6 +36,7 @@ struct app {
     coro_group g;
     CORO_TASK(worker) w[3];
     struct job job;
+    int done;
 };
 
 CORO(app)
@@ -53,14 +54,16 @@ CORO(app)
 CORO_FINALLY:
     coro_queue_close(&my->q); /* the workers' next get is 0: they end */
     CORO_CLOSE(&my->g);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 3; i++) {
         printf("worker %d: %d jobs\n", i, coro_task_result(&my->w[i]));
-    CORO_END(0);
+        my->done += coro_task_result(&my->w[i]);
+    }
+    CORO_END(my->done);
 }
 
 int main(void)
 {
-    return coro_run_with(&(coro_options){.clock = CORO_VIRTUAL}, app) < 0;
+    return coro_run_with(&(coro_options){.clock = CORO_VIRTUAL}, app) != 10;
 }
 
 /* Output:

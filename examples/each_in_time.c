@@ -1,0 +1,73 @@
+/* each_in_time.c -- a batch of downloads, each with a deadline of its own, and one over all. */
+#include "coro.h"
+#include <stdio.h>
+
+struct download {
+    CORO_FRAME;
+    int ms;
+};
+
+CORO(download)
+{
+    CORO_BEGIN();
+    CORO_TRY(coro_sleep(co, CORO_MS(my->ms)));
+    CORO_END(my->ms * 10); /* bytes */
+}
+
+struct item {
+    CORO_FRAME;
+    int ms;
+    coro_scope limit;
+    struct download download;
+    int bytes;
+};
+
+CORO(item)
+{
+    CORO_BEGIN();
+    CORO_TRY(my->bytes, coro_call_within(co, &my->limit, CORO_MS(50), &my->download, download,
+                                         .ms = my->ms));
+    CORO_END(my->bytes);
+}
+
+static const int takes_ms[4] = {10, 80, 40, 30};
+
+struct app {
+    CORO_FRAME;
+    coro_group g;
+    CORO_TASK(item) items[4];
+    coro_time all;
+    int good;
+};
+
+CORO(app)
+{
+    CORO_BEGIN();
+    coro_group_open(co, &my->g, CORO_COLLECT); /* one that is late does not cancel the others */
+    coro_scope_deadline(&my->g.scope, coro_now(co) + my->all);
+    for (int i = 0; i < 4; i++)
+        coro_start(&my->g, &my->items[i], item, .ms = takes_ms[i]);
+CORO_FINALLY:
+    CORO_CLOSE(&my->g);
+    printf("within %d ms in all:", (int)(my->all / CORO_MS(1)));
+    for (int i = 0; i < 4; i++) {
+        int rc = coro_task_result(&my->items[i]);
+        my->good += rc >= 0;
+        printf(" %s", rc >= 0 ? "done" : rc == -ETIMEDOUT ? "late" : "cut off");
+    }
+    printf("\n");
+    CORO_END(my->good);
+}
+
+int main(void)
+{
+    const coro_options virtual_time = {.clock = CORO_VIRTUAL};
+    if (coro_run_with(&virtual_time, app, .all = CORO_MS(100)) != 3)
+        return 1;
+    return coro_run_with(&virtual_time, app, .all = CORO_MS(35)) != -ETIMEDOUT;
+}
+
+/* Output:
+ *   within 100 ms in all: done late done done
+ *   within 35 ms in all: done cut off cut off done
+ */
