@@ -2,7 +2,7 @@
 #include "coro.h"
 #include <stdio.h>
 
-static const char request_id; /* its address is the key */
+static const char request_id = 0; /* its address is the key */
 
 static void say(coro_task *co, const char *what)
 {
