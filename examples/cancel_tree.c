@@ -40,10 +40,11 @@ CORO(app)
     printf("%d tasks\n", my->left);
     coro_task_cancel(&my->root);
     CORO_AWAIT(my->rc, coro_join(co, &my->root)); /* -ECANCELED would mean that we are cancelled */
-    printf("joined: %s; %d tasks\n", my->rc == -ECHILD ? "it was cancelled" : "?", my->left);
+    printf("joined: %s; %d tasks\n", my->rc == -ECHILD ? "it was cancelled" : "?",
+           my->left);
 CORO_FINALLY:
     CORO_CLOSE(&my->g);
-    CORO_END(my->left);
+    CORO_END(my->rc == -ECHILD ? my->left : -EPROTO);
 }
 
 int main(void)

@@ -24,8 +24,8 @@ CORO(deposit)
         CORO_LEAVE();
     }
     CORO_TRY(my->rc);
-    my->balance = my->account->balance; /* to be read and written with nobody in between, */
-    CORO_TRY(coro_sleep(co, CORO_MS(40))); /* though we wait: without an await, no lock */
+    my->balance = my->account->balance;
+    CORO_TRY(coro_sleep(co, CORO_MS(40))); /* without an await in between no lock is needed */
     my->account->balance = my->balance + my->amount;
     printf("%3d: balance %d\n", my->amount, my->account->balance);
 CORO_FINALLY:

@@ -68,12 +68,12 @@ CORO(app)
     coro_spawn(&my->g, handle, .id = 17, .arrives_ms = 0);
     coro_spawn(&my->g, handle, .id = 18, .arrives_ms = 15);
     CORO_CLOSE(&my->g);
-    CORO_END(0);
+    CORO_END(coro_context_get(co, &request_id) == NULL); /* out here there is none */
 }
 
 int main(void)
 {
-    return coro_run_with(&(coro_options){.clock = CORO_VIRTUAL}, app) != 0;
+    return coro_run_with(&(coro_options){.clock = CORO_VIRTUAL}, app) != true;
 }
 
 /* Output:
