@@ -5,29 +5,15 @@
 struct download {
     CORO_FRAME;
     int ms;
+    coro_scope limit;
 };
 
 CORO(download)
 {
     CORO_BEGIN();
+    coro_timeout_open(co, &my->limit, CORO_MS(50)); /* over all that follows */
     CORO_TRY(coro_sleep(co, CORO_MS(my->ms)));
     CORO_END(my->ms * 10); /* bytes */
-}
-
-struct item {
-    CORO_FRAME;
-    int ms;
-    coro_scope limit;
-    struct download download;
-    int bytes;
-};
-
-CORO(item)
-{
-    CORO_BEGIN();
-    CORO_TRY(my->bytes, coro_call_within(co, &my->limit, CORO_MS(50), &my->download, download,
-                                         .ms = my->ms));
-    CORO_END(my->bytes);
 }
 
 static const int takes_ms[4] = {10, 80, 40, 30};
@@ -35,7 +21,7 @@ static const int takes_ms[4] = {10, 80, 40, 30};
 struct app {
     CORO_FRAME;
     coro_group g;
-    CORO_TASK(item) items[4];
+    CORO_TASK(download) items[4];
     coro_time all;
     int good;
 };
@@ -46,7 +32,7 @@ CORO(app)
     coro_group_open(co, &my->g, CORO_COLLECT); /* one that is late does not cancel the others */
     coro_scope_deadline(&my->g.scope, coro_now(co) + my->all);
     for (int i = 0; i < 4; i++)
-        coro_start(&my->g, &my->items[i], item, .ms = takes_ms[i]);
+        coro_start(&my->g, &my->items[i], download, .ms = takes_ms[i]);
 CORO_FINALLY:
     CORO_CLOSE(&my->g);
     printf("within %d ms in all:", (int)(my->all / CORO_MS(1)));

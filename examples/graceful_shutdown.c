@@ -5,38 +5,25 @@
 
 typedef CORO_QUEUE(int, 10) job_queue;
 
-struct job {
-    CORO_FRAME;
-    int id;
-};
-
-CORO(job)
-{
-    CORO_BEGIN();
-    CORO_TRY(coro_sleep(co, CORO_MS(20)));
-    printf("at %d ms: job %d is done\n", (int)(coro_now(co) / CORO_MS(1)), my->id);
-    CORO_END(0);
-}
-
 struct worker {
     CORO_FRAME;
     job_queue *q;
     int id;
     bool got;
     coro_scope shield;
-    struct job job;
 };
 
 CORO(worker)
 {
     CORO_BEGIN();
     for (;;) {
-        CORO_TRY(my->got, coro_queue_get(co, my->q, &my->id)); /* here it may be cancelled, */
+        CORO_TRY(my->got, coro_queue_get(co, my->q, &my->id)); /* here it may be cancelled */
         if (!my->got)
             break;
-        coro_shield_open(co, &my->shield, CORO_S(1)); /* and here not, for a second at most */
-        CORO_TRY(coro_call(co, &my->job, job, .id = my->id));
+        coro_shield_open(co, &my->shield, CORO_S(1)); /* not here, for a second at most */
+        CORO_TRY(coro_sleep(co, CORO_MS(20)));        /* the job */
         CORO_TRY(coro_scope_close(co, &my->shield, 0));
+        printf("at %d ms: job %d is done\n", (int)(coro_now(co) / CORO_MS(1)), my->id);
     }
     CORO_END(0);
 }
