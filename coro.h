@@ -1254,7 +1254,7 @@ CORO_API CORO__MUST_USE coro_op coro_sleep_until(coro_task *co, coro_time t);
 CORO_API CORO__MUST_USE coro_op coro_within(coro_task *co, coro_time d,
                                             coro_op op_for_a_call_there_is_coro_call_within);
 
-/* coro_now -- the time: monotonic, read now. Under a virtual clock, the virtual time. */
+/* coro_now -- the time: monotonic, read now. A virtual clock begins at 0. */
 CORO_API coro_time coro_now(coro_task *co);
 
 /* coro_time_before -- is a before b? 32-bit ticks may wrap: do not compare them with <. */
