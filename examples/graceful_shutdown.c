@@ -67,7 +67,7 @@ CORO_FINALLY:
 int main(void)
 {
     /* The first SIGINT or SIGTERM cancels app; a second one would end the process at once. */
-    return coro_main_with(&(coro_options){.clock = CORO_VIRTUAL}, app) != -EINTR;
+    return coro_run_with(&(coro_options){.clock = CORO_VIRTUAL}, app) != -EINTR;
 }
 
 /* Output:
