@@ -198,6 +198,11 @@
 #else
 #define CORO__NOSIGNAL MSG_NOSIGNAL
 #endif /* !defined MSG_NOSIGNAL */
+#if defined MSG_CMSG_CLOEXEC
+#define CORO__CLOEXEC MSG_CMSG_CLOEXEC
+#else
+#define CORO__CLOEXEC 0
+#endif /* defined MSG_CMSG_CLOEXEC */
 
 /* ================================================================================================
  * >>fd
@@ -1334,14 +1339,18 @@ static inline int coro__no_block(int number)
     return flags & O_NONBLOCK;
 }
 
+/* A system call that a signal does not interrupt. */
+#define CORO__UNINTERRUPTED(n, call)                                                              \
+    do                                                                                            \
+        n = (call);                                                                               \
+    while (n < 0 && errno == EINTR)
+
 /* What is so now, of these events; 0: nothing. Even this may be interrupted. */
 static inline int coro__poll_now(int number, int events)
 {
     struct pollfd p = {number, (short)events, 0};
     int n;
-    do
-        n = poll(&p, 1, 0);
-    while (n < 0 && errno == EINTR);
+    CORO__UNINTERRUPTED(n, poll(&p, 1, 0));
     return n > 0 ? p.revents : 0;
 }
 
@@ -1896,25 +1905,27 @@ static inline int coro__fd_open(coro_fd *h, int number, int flags)
 
 /* --- attempts --------------------------------------------------------------------------------- */
 
+/* What a system call that must not wait came to. */
+static inline intptr_t coro__outcome(ssize_t n)
+{
+    if (n >= 0)
+        return n;
+    return errno == EAGAIN || errno == EWOULDBLOCK ? CORO__IO_BLOCKED : -errno;
+}
+
 /* A read(2) or recv(2) of whatever there is. */
 static inline intptr_t coro__attempt_read(coro_fd *h, void *to, size_t n)
 {
-    for (;;) {
-        ssize_t got = h->flags & CORO__FD_SOCKET ? recv(coro_fd_number(h), to, n, 0)
-                                                 : read(coro_fd_number(h), to, n);
-        if (got >= 0) {
-            if (coro__drained(h, got, n) && (h->flags & CORO__FD_STREAM) &&
-                !(h->flags & CORO__FD_ENDED))
-                h->flags &= (uint16_t)~CORO__FD_READY_IN;
-            return got;
-        }
-        if (errno == EAGAIN || errno == EWOULDBLOCK)
-            return CORO__IO_BLOCKED;
-        if (errno == EIO && !(h->flags & CORO__FD_SOCKET)) /* isatty changes errno */
-            return isatty(coro_fd_number(h)) ? 0 : -EIO; /* 0: a terminal; its other end is gone */
-        if (errno != EINTR)
-            return -errno;
-    }
+    int number = coro_fd_number(h);
+    ssize_t got;
+    CORO__UNINTERRUPTED(got, h->flags & CORO__FD_SOCKET ? recv(number, to, n, 0)
+                                                        : read(number, to, n));
+    if (got >= 0 && coro__drained(h, got, n) && (h->flags & CORO__FD_STREAM) &&
+        !(h->flags & CORO__FD_ENDED))
+        h->flags &= (uint16_t)~CORO__FD_READY_IN;
+    if (got < 0 && errno == EIO && !(h->flags & CORO__FD_SOCKET)) /* isatty changes errno */
+        return isatty(number) ? 0 : -EIO; /* 0: a terminal; its other end is gone */
+    return coro__outcome(got);
 }
 
 /* Sixteen pages are what Linux moves at once. Files that the kernel cannot send are copied. */
@@ -1985,21 +1996,16 @@ static inline ssize_t coro__write_quietly(int number, const struct iovec *from, 
 
 static inline intptr_t coro__attempt_writev(coro_fd *h, const struct iovec *from, int count)
 {
+    int number = coro_fd_number(h);
+    ssize_t n;
     struct msghdr m;
     memset(&m, 0, sizeof m);
     m.msg_iov = (struct iovec *)(uintptr_t)from;
     m.msg_iovlen = (unsigned short)(count < USHRT_MAX ? count : USHRT_MAX); /* an int, or longer */
-    for (;;) {
-        int number = coro_fd_number(h);
-        ssize_t n = h->flags & CORO__FD_SOCKET ? sendmsg(number, &m, CORO__NOSIGNAL)
-                                               : coro__write_quietly(number, from, count, NULL);
-        if (n >= 0)
-            return n;
-        if (errno == EAGAIN || errno == EWOULDBLOCK)
-            return CORO__IO_BLOCKED;
-        if (errno != EINTR)
-            return -errno;
-    }
+    CORO__UNINTERRUPTED(n, h->flags & CORO__FD_SOCKET
+                               ? sendmsg(number, &m, CORO__NOSIGNAL)
+                               : coro__write_quietly(number, from, count, NULL));
+    return coro__outcome(n);
 }
 
 static inline intptr_t coro__attempt_write(coro_fd *h, const void *from, size_t n)
@@ -2007,12 +2013,8 @@ static inline intptr_t coro__attempt_write(coro_fd *h, const void *from, size_t 
     struct iovec v;
     ssize_t sent;
     if (h->flags & CORO__FD_SOCKET) {
-        do
-            sent = send(coro_fd_number(h), from, n, CORO__NOSIGNAL);
-        while (sent < 0 && errno == EINTR);
-        if (sent >= 0)
-            return sent;
-        return errno == EAGAIN || errno == EWOULDBLOCK ? CORO__IO_BLOCKED : -errno;
+        CORO__UNINTERRUPTED(sent, send(coro_fd_number(h), from, n, CORO__NOSIGNAL));
+        return coro__outcome(sent);
     }
     v.iov_base = (void *)(uintptr_t)from;
     v.iov_len = n;
@@ -2060,52 +2062,33 @@ static inline intptr_t coro__attempt_accept(coro_fd *h, coro_fd *conn)
 
 static inline intptr_t coro__attempt_readv(coro_fd *h, const struct iovec *to, int count)
 {
-    for (;;) {
-        ssize_t got = readv(coro_fd_number(h), to, count);
-        if (got >= 0)
-            return got;
-        if (errno == EAGAIN || errno == EWOULDBLOCK)
-            return CORO__IO_BLOCKED;
-        if (errno != EINTR)
-            return -errno;
-    }
+    ssize_t n;
+    CORO__UNINTERRUPTED(n, readv(coro_fd_number(h), to, count));
+    return coro__outcome(n);
 }
 
 static inline intptr_t coro__attempt_recv_from(coro_fd *h, coro_datagram *d)
 {
     struct iovec v = {d->data, d->size};
     struct msghdr m;
-    for (;;) {
-        ssize_t n;
-        memset(&m, 0, sizeof m);
-        m.msg_name = &d->peer.any;
-        m.msg_namelen = sizeof d->peer - offsetof(coro_address, any);
-        m.msg_iov = &v;
-        m.msg_iovlen = 1;
-        n = recvmsg(coro_fd_number(h), &m, 0);
-        d->peer.length = m.msg_namelen;
-        d->truncated = (m.msg_flags & MSG_TRUNC) != 0;
-        if (n >= 0)
-            return n;
-        if (errno == EAGAIN || errno == EWOULDBLOCK)
-            return CORO__IO_BLOCKED;
-        if (errno != EINTR)
-            return -errno;
-    }
+    ssize_t n;
+    memset(&m, 0, sizeof m);
+    m.msg_name = &d->peer.any;
+    m.msg_namelen = sizeof d->peer - offsetof(coro_address, any);
+    m.msg_iov = &v;
+    m.msg_iovlen = 1;
+    CORO__UNINTERRUPTED(n, recvmsg(coro_fd_number(h), &m, 0));
+    d->peer.length = m.msg_namelen;
+    d->truncated = (m.msg_flags & MSG_TRUNC) != 0;
+    return coro__outcome(n);
 }
 
 static inline intptr_t coro__attempt_send_to(coro_fd *h, const coro_datagram *d)
 {
-    for (;;) {
-        ssize_t n = sendto(coro_fd_number(h), d->data, d->size, CORO__NOSIGNAL,
-                           d->peer.length ? &d->peer.any : NULL, d->peer.length);
-        if (n >= 0)
-            return n;
-        if (errno == EAGAIN || errno == EWOULDBLOCK)
-            return CORO__IO_BLOCKED;
-        if (errno != EINTR)
-            return -errno;
-    }
+    ssize_t n;
+    CORO__UNINTERRUPTED(n, sendto(coro_fd_number(h), d->data, d->size, CORO__NOSIGNAL,
+                                  d->peer.length ? &d->peer.any : NULL, d->peer.length));
+    return coro__outcome(n);
 }
 
 static inline intptr_t coro__attempt_send_fd(coro_fd *h, const coro_parcel *p)
@@ -2117,6 +2100,7 @@ static inline intptr_t coro__attempt_send_fd(coro_fd *h, const coro_parcel *p)
     struct iovec v = {p->data, p->size};
     struct msghdr m;
     int number = coro_fd_number(p->fd);
+    ssize_t n;
     if (number < 0)
         return -EBADF;
     memset(&control, 0, sizeof control);
@@ -2129,15 +2113,8 @@ static inline intptr_t coro__attempt_send_fd(coro_fd *h, const coro_parcel *p)
     control.head.cmsg_type = SCM_RIGHTS;
     control.head.cmsg_len = CMSG_LEN(sizeof number);
     memcpy(CMSG_DATA(&control.head), &number, sizeof number);
-    for (;;) {
-        ssize_t n = sendmsg(coro_fd_number(h), &m, CORO__NOSIGNAL);
-        if (n >= 0)
-            return n;
-        if (errno == EAGAIN || errno == EWOULDBLOCK)
-            return CORO__IO_BLOCKED;
-        if (errno != EINTR)
-            return -errno;
-    }
+    CORO__UNINTERRUPTED(n, sendmsg(coro_fd_number(h), &m, CORO__NOSIGNAL));
+    return coro__outcome(n);
 }
 
 /* The first descriptor is the handle's; all others are closed: are there any? */
@@ -2170,27 +2147,16 @@ static inline intptr_t coro__attempt_recv_fd(coro_fd *h, coro_parcel *p)
     } control;
     struct iovec v = {p->data, p->size};
     struct msghdr m;
-    for (;;) {
-        ssize_t n;
-        memset(&m, 0, sizeof m);
-        m.msg_iov = &v;
-        m.msg_iovlen = 1;
-        m.msg_control = &control;
-        m.msg_controllen = sizeof control;
-#if defined MSG_CMSG_CLOEXEC
-        n = recvmsg(coro_fd_number(h), &m, MSG_CMSG_CLOEXEC);
-#else
-        n = recvmsg(coro_fd_number(h), &m, 0);
-#endif /* defined MSG_CMSG_CLOEXEC */
-        if (n >= 0) {
-            p->lost = coro__unpack(&m, p->fd);
-            return n;
-        }
-        if (errno == EAGAIN || errno == EWOULDBLOCK)
-            return CORO__IO_BLOCKED;
-        if (errno != EINTR)
-            return -errno;
-    }
+    ssize_t n;
+    memset(&m, 0, sizeof m);
+    m.msg_iov = &v;
+    m.msg_iovlen = 1;
+    m.msg_control = &control;
+    m.msg_controllen = sizeof control;
+    CORO__UNINTERRUPTED(n, recvmsg(coro_fd_number(h), &m, CORO__CLOEXEC));
+    if (n >= 0)
+        p->lost = coro__unpack(&m, p->fd);
+    return coro__outcome(n);
 }
 
 static inline intptr_t coro__attempt_connect(coro_fd *h)
@@ -2224,15 +2190,11 @@ static inline intptr_t coro__attempt_sendfile(coro_fd *h, const coro_file_part *
                 return n;
             continue;
         }
-        n = rest.size ? coro__write_quietly(coro_fd_number(h), NULL, 0, &rest) : 0;
-        if (n == 0)
-            return (intptr_t)w->moved;
-        if (n > 0)
-            w->moved += (size_t)n;
-        else if (errno == EAGAIN || errno == EWOULDBLOCK)
-            return CORO__IO_BLOCKED;
-        else if (errno != EINTR)
-            return -errno;
+        CORO__UNINTERRUPTED(n, !rest.size ? 0
+                                          : coro__write_quietly(coro_fd_number(h), NULL, 0, &rest));
+        if (n <= 0)
+            return n < 0 ? coro__outcome(n) : (intptr_t)w->moved;
+        w->moved += (size_t)n;
     }
     h->flags |= CORO__FD_AGAIN;
     return CORO__IO_BLOCKED;
@@ -4749,9 +4711,7 @@ static inline intptr_t coro__file_move(struct coro__file_job *f)
 static inline int coro__open(const char *path, int flags, mode_t mode)
 {
     int number;
-    do
-        number = open(path, flags | O_CLOEXEC, mode);
-    while (number < 0 && errno == EINTR);
+    CORO__UNINTERRUPTED(number, open(path, flags | O_CLOEXEC, mode));
     return number;
 }
 
@@ -4767,9 +4727,7 @@ static inline intptr_t coro__file_work(coro_job *job, void *arg)
         rc = fstat(f->number, f->st);
         break;
     case CORO__FILE_SYNC:
-        do
-            rc = fsync(f->number);
-        while (rc < 0 && errno == EINTR);
+        CORO__UNINTERRUPTED(rc, fsync(f->number));
         break;
     default:
         return coro__file_move(f);
@@ -5440,9 +5398,7 @@ static CORO__NOINLINE CORO__UNUSED pid_t coro__fork(const struct coro__launch *l
 static inline pid_t coro__waitpid(pid_t pid, int *status, int flags)
 {
     pid_t got;
-    do
-        got = waitpid(pid, status, flags);
-    while (got < 0 && errno == EINTR);
+    CORO__UNINTERRUPTED(got, waitpid(pid, status, flags));
     return got;
 }
 
@@ -5462,9 +5418,7 @@ static inline int coro__start_child(struct coro__launch *l)
     rc = pid < 0 ? -errno : (int)pid;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     close(ends[1]);
-    do
-        n = pid < 0 ? 0 : read(ends[0], &error, sizeof error); /* nothing: exec has closed it */
-    while (n < 0 && errno == EINTR);
+    CORO__UNINTERRUPTED(n, pid < 0 ? 0 : read(ends[0], &error, sizeof error)); /* 0: by exec */
     close(ends[0]);
     if (n == (ssize_t)sizeof error) {
         (void)coro__waitpid(pid, &ignored, 0);
@@ -5561,9 +5515,7 @@ static inline int coro__process_look(const coro_process *p, int flags)
     siginfo_t info;
     int rc;
     memset(&info, 0, sizeof info);
-    do
-        rc = waitid(P_PID, (id_t)p->pid, &info, WEXITED | WNOWAIT | flags);
-    while (rc < 0 && errno == EINTR);
+    CORO__UNINTERRUPTED(rc, waitid(P_PID, (id_t)p->pid, &info, WEXITED | WNOWAIT | flags));
     return rc < 0 ? -errno : info.si_pid == p->pid;
 }
 
