@@ -131,6 +131,23 @@
  *   coro_is_local coro_may_be_local coro_local coro_loop_recent      no   no   no   t
  *   CORO_S CORO_MS CORO_US coro_time_before coro_time_after coro_time_since   -  -  -  t
  *   CORO_ASSERT CORO_MEMCPY CORO_TRAP             yours to replace
+ *
+ *   you embed    coro_group coro_scope coro_context coro_frame coro_task coro_gen coro_loop
+ *                coro_post_node coro_irq coro_note coro_waitq
+ *   you fill in  coro_options coro_allocator coro_driver coro_sink coro_ops coro_around
+ *   you get      coro_op coro_ret coro_time coro_count coro_total coro_irq_count coro_failure
+ *                coro_loop_stats; a part of others: coro_info coro_core coro_link coro_timer
+ *   coro_mode    CORO_ALL CORO_COLLECT CORO_RACE
+ *   coro_status  CORO_UNSTARTED CORO_RUNNING CORO_OK CORO_FAILED CORO_CANCELLED
+ *   coro_clock   CORO_REAL CORO_VIRTUAL;  coro_time: CORO_FOREVER
+ *   coro_trace   CORO_EVENT_SPAWN CORO_EVENT_RESUME CORO_EVENT_SUSPEND CORO_EVENT_CANCEL
+ *                CORO_EVENT_END
+ *   coro_abort   CORO_ABORT_DONE CORO_ABORT_LATER CORO_ABORT_NEVER
+ *   version      CORO_VERSION CORO_VERSION_MAJOR CORO_VERSION_MINOR CORO_VERSION_PATCH
+ *   options      CORO_SHARED CORO_IMPLEMENTATION CORO_API CORO_HOSTED CORO_DEBUG CORO_CHECK
+ *                CORO_LABELS_AS_VALUES CORO_NO_LOCAL_CHECK CORO_NAMES CORO_TEXTS CORO_STACK_CHECK
+ *                CORO_TIME_BITS CORO_TICKS_PER_S CORO_WHEEL_BITS CORO_WHEEL_SHIFT CORO_READY_RING
+ *                CORO_GROUP_ERRORS CORO_CLASSES CORO_GRAIN CORO_BUDGET CORO_STEPS CORO_LINE_TIMES
  */
 #if !defined CORO_H
 #define CORO_H
@@ -150,6 +167,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* The version: three numbers, for #if, and a text. Before 1.0 a minor one may break programs. */
 #define CORO_VERSION_MAJOR 0
 #define CORO_VERSION_MINOR 1
 #define CORO_VERSION_PATCH 0
@@ -387,9 +405,10 @@
  * >>types -- what you embed. A zeroed object is valid: closed, empty, not started.
  */
 
-/* coro_time is a point in time or a duration; CORO_FOREVER is the largest; sums saturate; negative
- * durations mean at once.
- * CORO_S CORO_MS CORO_US -- durations. 32-bit ticks round up, so that no sleep is too short. */
+/* CORO_S CORO_MS CORO_US -- durations: CORO_TRY(coro_sleep(co, CORO_MS(1) + CORO_US(500)));
+ *
+ * coro_time is a point in time or a duration; CORO_FOREVER is the largest; sums saturate; negative
+ * durations mean at once. 32-bit ticks round up, so that no sleep is too short. */
 #if CORO_TIME_BITS == 64
 typedef int64_t coro_time;
 typedef uint64_t coro__utime;
@@ -406,10 +425,11 @@ typedef uint32_t coro__utime;
 #define CORO_US(n) ((coro_time)(((int64_t)(n) * CORO_TICKS_PER_S + 999999) / 1000000))
 #endif /* CORO_TIME_BITS == 64 */
 
-typedef CORO__DEFAULT(uint64_t, uint32_t) coro_total; /* of a loop's whole life */
+/* Numbers: of a loop's whole life; of tasks, failures, turns; what one instruction reads. */
+typedef CORO__DEFAULT(uint64_t, uint32_t) coro_total;
 #if defined __AVR__
-typedef uint16_t coro_count;    /* tasks, failures, turns */
-typedef uint8_t coro_irq_count; /* what one instruction reads and writes */
+typedef uint16_t coro_count;
+typedef uint8_t coro_irq_count;
 #else
 typedef uint32_t coro_count;
 typedef uint32_t coro_irq_count;
@@ -463,6 +483,7 @@ struct coro_frame {
 #define CORO_FRAME coro_frame CORO_FRAME_first
 #define CORO__ME (&my->CORO_FRAME_first)
 
+/* A place in a list, which is a ring. */
 struct coro_link {
     coro_link *next, *prev;
 };
@@ -621,8 +642,10 @@ typedef struct coro_sink {
     void *arg;
 } coro_sink;
 
+/* Which clock a loop has. */
 typedef enum coro_clock { CORO_REAL, CORO_VIRTUAL } coro_clock;
 
+/* What options.on_event is told. */
 typedef enum coro_trace {
     CORO_EVENT_SPAWN,   /* a task was started */
     CORO_EVENT_RESUME,  /* it is about to run a step */
@@ -733,7 +756,7 @@ struct coro_loop {
 
 /* CORO -- define a coroutine of this file, after its struct name { CORO_FRAME; ... };
  *
- *   CORO(worker) { CORO_BEGIN(); CORO_TRY(coro_sleep(co, CORO_MS(5))); CORO_END(0); }
+ *   CORO(nap) { CORO_BEGIN(); CORO_TRY(coro_sleep(co, CORO_MS(5))); CORO_END(0); }
  *
  * Inside, co is the task that runs it and my is its frame. A coroutine that other files use has
  * CORO_DECLARE(name) in a header, after the struct, and CORO_DEFINE(name) { ... } in one file.
@@ -745,7 +768,11 @@ struct coro_loop {
     CORO__UNUSED static const coro_info CORO__CAT(name, _coro) = CORO__INFO(name);                \
     static coro_ret name(coro_task *co, struct name *my)
 
-/* CORO_DECLARE -- say that CORO_DEFINE(name) is in some file. After struct name. */
+/* CORO_DECLARE -- say that CORO_DEFINE(name) is in some file. After struct name.
+ *
+ *   CORO_DECLARE(rest);                                                  // in rest.h
+ *   CORO_DEFINE(rest) { CORO_BEGIN(); CORO_END(0); }                     // in rest.c
+ */
 #define CORO_DECLARE(name)                                                                        \
     CORO__TYPES(name)                                                                             \
     CORO__STRICT CORO__COMPILE extern coro_ret name(coro_task *co, struct name *my);              \
@@ -804,16 +831,19 @@ struct coro_loop {
 
 /* CORO_YIELD -- in a generator: hand the item over, go on at the next coro_gen_next.
  *
+ *   for (my->page = my->from; my->page < 10; my->page++)
+ *       CORO_YIELD();
+ *
  * Fails with -EPIPE (as CORO_TRY does) when the generator is being closed, and with -EPERM where
  * this frame is not a generator's own. Scopes, groups and contexts must not be open across it.
  */
 #define CORO_YIELD() CORO__YIELD_AT(CORO__COUNT)
 
-/* CORO_FAIL -- fail with error e, as if an await had. */
+/* CORO_FAIL -- fail with error e, as if an await had: CORO_FAIL(-EINVAL); */
 #define CORO_FAIL(e)                                                                              \
     return coro__put_down(coro__exit(co, CORO__ME, (intptr_t)(e), coro__in_finally))
 
-/* CORO_LEAVE -- leave by CORO_FINALLY and CORO_END without an error, as `return` does elsewhere. */
+/* CORO_LEAVE -- by CORO_FINALLY and CORO_END, without an error, as return does: CORO_LEAVE(); */
 #define CORO_LEAVE() CORO_FAIL(0)
 
 /* CORO_FINALLY -- a label: what follows runs on every way out. Awaits here work, outside the
@@ -826,7 +856,7 @@ struct coro_loop {
     case CORO__CASE(CORO__AT_FINALLY):                                                            \
     only_one_CORO_FINALLY_in_a_coroutine
 
-/* CORO_ERR -- in FINALLY: the error that is on its way out, or 0. May be assigned. */
+/* CORO_ERR -- in FINALLY: the error that is on its way out, or 0. May be assigned: CORO_ERR = 0; */
 #define CORO_ERR (my->CORO_FRAME_first.err)
 
 /* CORO_CLOSE -- close a group with the error so far; the group's verdict takes its place. In the
@@ -857,7 +887,7 @@ struct coro_loop {
 
 /* coro_call_new -- the call with a frame from the loop's allocator, for recursion and large frames.
  *
- *   CORO_TRY(coro_call_new(co, walk, .dir = d));            // -ENOMEM when there is no memory
+ *   CORO_TRY(coro_call_new(co, walk, .dir = my->dir));      // -ENOMEM when there is no memory
  */
 #define coro_call_new(co, ...) CORO__CALL_NEW(co, __VA_ARGS__, )
 
@@ -869,6 +899,8 @@ struct coro_loop {
  *       if (!my->got) break;
  *       use(my->gen.frame.item);
  *   }
+ *   CORO_FINALLY:
+ *       CORO_IGNORE(coro_gen_close(co, &my->gen));
  *
  * Nothing of it runs yet. One that was begun must run to its end or be closed.
  */
@@ -1197,7 +1229,7 @@ enum { CORO__GEN_CLOSED, CORO__GEN_FRESH, CORO__GEN_YIELDED, CORO__GEN_RUNNING, 
 
 /* coro_start -- start a task in storage of your own, a zeroed CORO_TASK(worker) w[5].
  *
- *   coro_start(&my->g, &my->w[i], worker, .q = &my->q);
+ *   coro_start(&my->g, &my->w[0], worker, .q = &my->q);
  *
  * The storage stays until the group is closed. Then it may be started again; in the same group, as
  * soon as its task has ended. Returns and fails as coro_spawn does.
@@ -1220,7 +1252,13 @@ enum { CORO__GEN_CLOSED, CORO__GEN_FRESH, CORO__GEN_YIELDED, CORO__GEN_RUNNING, 
 /* coro_task_result -- what it ended with; -EINPROGRESS: it runs; -EINVAL: never started. */
 #define coro_task_result(task) coro__task_result(CORO__TASK_OF(task))
 
-/* coro_task_status -- what has become of a started task. */
+/* coro_task_status -- what has become of a started task.
+ *
+ *   if (coro_task_status(&my->t) == CORO_RUNNING)
+ *       coro_task_cancel(&my->t);
+ *   printf("%s, number %u: %d\n", coro_task_name(&my->t), (unsigned)coro_task_id(&my->t),
+ *          coro_task_result(&my->t));
+ */
 #define coro_task_status(task) coro__task_status(CORO__TASK_OF(task))
 
 /* coro_task_name -- the name of its coroutine, "task" where names are not kept. */
@@ -1239,7 +1277,17 @@ enum { CORO__GEN_CLOSED, CORO__GEN_FRESH, CORO__GEN_YIELDED, CORO__GEN_RUNNING, 
  */
 static inline coro_op coro_sleep(coro_task *co, coro_time d);
 
-/* coro_sleep_until -- wait until time t, see coro_now. */
+/* coro_sleep_until -- wait until time t.
+ *
+ *   my->next = coro_now(co);
+ *   while (coro_time_before(my->next, my->end)) {         // every 100 ms, without drift
+ *       CORO_TRY(coro_sleep_until(co, my->next));
+ *       my->late = coro_time_since(coro_now(co), my->next);
+ *       my->next = coro_time_after(my->next, CORO_MS(100));
+ *   }
+ *
+ * Returns, fails as coro_sleep.
+ */
 CORO_API CORO__MUST_USE coro_op coro_sleep_until(coro_task *co, coro_time t);
 
 /* coro_within -- one operation under a deadline; d <= 0 tries once.
@@ -1269,7 +1317,7 @@ static inline coro_time coro_time_since(coro_time a, coro_time b)
     return (coro_time)((coro__utime)a - (coro__utime)b);
 }
 
-/* coro_loop_of -- the loop that runs this task. */
+/* coro_loop_of -- the loop that runs this task: coro_loop_stop(coro_loop_of(co)); */
 static inline coro_loop *coro_loop_of(const coro_task *co)
 {
     return co->loop;
@@ -1280,6 +1328,10 @@ static inline coro_loop *coro_loop_of(const coro_task *co)
  */
 
 /* coro_scope_open -- open a block that can be cancelled by itself; for coro_scope_close.
+ *
+ *   coro_scope_open(co, &my->scope);                       // another task: coro_scope_cancel
+ *   CORO_AWAIT(my->rc, coro_join(co, &my->t));
+ *   CORO_TRY(coro_scope_close(co, &my->scope, my->rc));
  *
  * A scope may be cancelled, or given a deadline or a shield, before it is opened. The frame that
  * opened it closes it when it leaves. Opening an open one traps.
@@ -1313,7 +1365,12 @@ static inline coro_loop *coro_loop_of(const coro_task *co)
 CORO_API int coro_scope_close(coro_task *co, coro_scope *scope, int rc);
 
 /* coro_scope_cancel -- cancel what is in the scope, at once and for good. 1; 0 when it has been
- * already: the first cause stays. A group: coro_group_cancel. */
+ * already: the first cause stays. A group: coro_group_cancel.
+ *
+ *   coro_scope_deadline(&my->scope, coro_time_after(coro_now(co), CORO_S(5)));   // later, sooner
+ *   coro_scope_shield(&my->scope, true);
+ *   coro_scope_cancel(&my->scope);
+ */
 CORO_API int coro_scope_cancel(coro_scope *scope);
 
 /* coro_scope_deadline -- set or move the deadline; CORO_FOREVER: none. -EALREADY: cancelled. */
@@ -1322,7 +1379,12 @@ CORO_API int coro_scope_deadline(coro_scope *scope, coro_time t);
 /* coro_scope_shield -- raise or drop the shield. Dropped, it lets a cancellation outside in. */
 CORO_API void coro_scope_shield(coro_scope *scope, bool on);
 
-/* coro_scope_cancelled -- was it cancelled, by itself or its deadline? Also after the close. */
+/* coro_scope_cancelled -- was it cancelled, by itself or its deadline? Also after the close.
+ *
+ *   if (coro_scope_cancelled(&my->scope))
+ *       printf("%s%s\n", coro_scope_expired(&my->scope) ? "too late" : "cancelled",
+ *              coro_scope_caught(&my->scope) ? ", and ended by it" : ", but done");
+ */
 static inline bool coro_scope_cancelled(const coro_scope *scope)
 {
     return (scope->core.flags & (CORO__REQUESTED | CORO__WAS)) != 0;
@@ -1340,13 +1402,16 @@ static inline bool coro_scope_caught(const coro_scope *scope)
     return (scope->core.flags & CORO__CAUGHT) != 0;
 }
 
-/* coro_cancelled -- would the next await fail? */
+/* coro_cancelled -- would the next await fail? For long computations. */
 static inline bool coro_cancelled(const coro_task *co)
 {
     return (co->core.flags & CORO__CANCELLED) != 0;
 }
 
-/* coro_deadline -- the tightest deadline in force, or CORO_FOREVER; the past when cancelled. */
+/* coro_deadline -- the tightest deadline in force, or CORO_FOREVER; the past when cancelled.
+ *
+ *   my->left = coro_time_since(coro_deadline(co), coro_now(co));
+ */
 CORO_API coro_time coro_deadline(const coro_task *co);
 
 /* ================================================================================================
@@ -1360,6 +1425,8 @@ CORO_API coro_time coro_deadline(const coro_task *co);
 #define coro_group_open(co, group, mode) coro__group_open((co), CORO__ME, (group), (mode), __LINE__)
 
 /* coro_group_close -- wait for the children; rc says how the body ended. Usually by CORO_CLOSE(&g).
+ *
+ *   CORO_AWAIT(my->rc, coro_group_close(co, &my->g, 0));
  *
  * A body that failed cancels the children. Closing a group that is not open gives rc.
  *
@@ -1378,6 +1445,7 @@ CORO_API void coro_group_limit(coro_group *group, coro_count limit);
 
 /* coro_group_wait_room -- wait until the group has room for one more child; then spawn it.
  *
+ *   coro_group_limit(&my->g, 100);
  *   CORO_TRY(coro_group_wait_room(co, &my->g));
  *   coro_spawn(&my->g, handle, .n = my->n);
  *
@@ -1392,7 +1460,8 @@ CORO_API CORO__MUST_USE coro_op coro_group_wait_room(coro_task *co, coro_group *
  *   for (;;) {
  *       CORO_TRY(my->got, coro_group_next(co, &my->g, &my->i));     // i: in start order
  *       if (!my->got) break;
- *       use(coro_task_result(&my->t[my->i]));
+ *       if (coro_task_result(&my->w[my->i]) == 0)
+ *           coro_group_cancel(&my->g);                              // one is enough
  *   }
  *
  * Errors:     -ECANCELED, -ETIMEDOUT; -ESHUTDOWN: the group is closed.
@@ -1405,7 +1474,9 @@ CORO_API CORO__MUST_USE coro_op coro_group_next(coro_task *co, coro_group *group
 
 /* coro_context_set -- from here to this frame's end, and in groups opened meanwhile, key has value.
  *
+ *   static const char request_id;                               // its address is the key
  *   coro_context_set(co, &my->id, &request_id, "42");
+ *   printf("%s\n", (char *)coro_context_get(co, &request_id));    // here, and in what it calls
  */
 #define coro_context_set(co, node, key, value)                                                    \
     coro__context_set((co), CORO__ME, (node), (key), (value), __LINE__)
@@ -1429,8 +1500,15 @@ CORO_API void *coro_context_get(const coro_task *co, const void *key);
 /* coro_run_with -- with options: coro_run_with(&(coro_options){.clock = CORO_VIRTUAL}, app); */
 #define coro_run_with(options, ...) CORO__RUN(options, NULL, __VA_ARGS__, )
 
-/* coro_loop_init -- for owners of a loop. options may be null. Then spawn into &loop->root. Errors:
- * -EINVAL, -ENOMEM, -ENOSYS, as for coro_run. */
+/* coro_loop_init -- for owners of a loop. options may be null. Then spawn into &loop->root.
+ *
+ *   coro_loop_init(&loop, &(coro_options){.slow_step = CORO_MS(10)});
+ *   coro_spawn(&loop.root, worker, .q = &jobs);
+ *   coro_loop_run(&loop);
+ *   coro_loop_fini(&loop);
+ *
+ * Errors:     -EINVAL, -ENOMEM, -ENOSYS, as for coro_run.
+ */
 CORO_API int coro_loop_init(coro_loop *loop, const coro_options *options);
 
 /* coro_loop_run -- run until no task is left, or coro_loop_stop: 0. -EDEADLK: see coro_run; or it
@@ -1438,7 +1516,11 @@ CORO_API int coro_loop_init(coro_loop *loop, const coro_options *options);
 CORO_API int coro_loop_run(coro_loop *loop);
 
 /* coro_loop_step -- for guests in another loop: one turn of what is ready, without sleeping. 1:
- * tasks are left, come again at coro_loop_deadline; 0: none; -EDEADLK: it is running already. */
+ * tasks are left, come again at coro_loop_deadline; 0: none; -EDEADLK: it is running already.
+ *
+ *   while (coro_loop_step(&loop) == 1)
+ *       host_wait(coro_time_since(coro_loop_deadline(&loop), coro_loop_now(&loop)));
+ */
 CORO_API int coro_loop_step(coro_loop *loop);
 
 /* coro_loop_deadline -- when to step next; the past: at once; CORO_FOREVER: when woken. */
@@ -1447,7 +1529,10 @@ CORO_API coro_time coro_loop_deadline(coro_loop *loop);
 /* coro_loop_now -- the loop's clock, read now. */
 CORO_API coro_time coro_loop_now(coro_loop *loop);
 
-/* coro_loop_recent -- what the clock was when it was last read: for statistics. */
+/* coro_loop_recent -- what the clock was when it was last read: for statistics.
+ *
+ *   my->age = coro_time_since(coro_loop_recent(coro_loop_of(co)), my->born);
+ */
 static inline coro_time coro_loop_recent(const coro_loop *loop)
 {
     return loop->now;
@@ -1473,7 +1558,12 @@ static inline void coro_loop_release(coro_loop *loop)
     loop->held -= loop->held > 0;
 }
 
-/* coro_loop_drive -- put another driver in place, as coro_io.h does; the old one is finished. */
+/* coro_loop_drive -- put another driver in place, as coro_io.h does; the old one is finished.
+ *
+ *   coro_driver ours = *coro_loop_driver(&loop);
+ *   ours.park = chip_park;
+ *   coro_loop_drive(&loop, &ours);
+ */
 CORO_API void coro_loop_drive(coro_loop *loop, const coro_driver *driver);
 
 /* coro_loop_driver -- the one that is in place. */
@@ -1482,16 +1572,37 @@ static inline const coro_driver *coro_loop_driver(const coro_loop *loop)
     return &loop->options.driver;
 }
 
-/* coro_loop_rung -- for drivers, before they sleep (interrupts may be off): has something come? */
+/* coro_loop_rung -- for drivers, before they sleep (interrupts may be off): has something come?
+ *
+ *   void chip_park(void *arg, coro_loop *loop, coro_time until)
+ *   {
+ *       interrupts_off();
+ *       if (!coro_loop_rung(loop) && coro_time_before(coro_loop_now(loop), until))
+ *           wait_for_interrupt();                          // ends for one that is held back, too
+ *       interrupts_on();
+ *   }
+ */
 CORO_API bool coro_loop_rung(const coro_loop *loop);
 
-/* coro_loop_alloc -- the loop's memory: free lists by size. Null when there is none. */
+/* coro_loop_alloc -- the loop's memory: free lists by size. Null when there is none.
+ *
+ *   my->big = coro_loop_alloc(coro_loop_of(co), sizeof *my->big);
+ *   CORO_FINALLY:
+ *   if (my->big)
+ *       coro_loop_free(coro_loop_of(co), my->big, sizeof *my->big);
+ */
 CORO_API void *coro_loop_alloc(coro_loop *loop, size_t size);
 
 /* coro_loop_free -- give it back, with the size that it was asked for. */
 CORO_API void coro_loop_free(coro_loop *loop, void *memory, size_t size);
 
 /* coro_post -- have node->run(loop, node) called on the loop's thread, in order of posting.
+ *
+ *   static void arrived(coro_loop *loop, coro_post_node *node) { coro_loop_release(loop); ... }
+ *
+ *   my->node.run = arrived;
+ *   coro_loop_hold(my->loop);
+ *   coro_post(my->loop, &my->node);                        // this may be on another thread
  *
  * Lock-free, cannot fail, cannot fill: the node is yours until it has been called.
  *
@@ -1500,7 +1611,14 @@ CORO_API void coro_loop_free(coro_loop *loop, void *memory, size_t size);
  */
 CORO_API bool coro_post(coro_loop *loop, coro_post_node *node);
 
-/* coro_irq_raise -- ring the bell. One store. From one interrupt or thread only. */
+/* coro_irq_raise -- ring the bell. One store. From one interrupt or thread only.
+ *
+ *   static coro_irq bell;
+ *   void uart_interrupt(void) { ... coro_irq_raise(&bell); }
+ *
+ *   coro_irq_forget(&bell);                                // what came before is stale
+ *   CORO_TRY(my->n, coro_irq_wait(co, &bell));
+ */
 CORO_API void coro_irq_raise(coro_irq *irq);
 
 /* coro_irq_forget -- what it has been rung so far is not to be told, unless a task waits for it. */
@@ -1510,13 +1628,19 @@ CORO_API void coro_irq_forget(coro_irq *irq);
  * -ECANCELED, -ETIMEDOUT: no ring is lost; -EBUSY: another task waits. */
 CORO_API CORO__MUST_USE coro_op coro_irq_wait(coro_task *co, coro_irq *irq);
 
-/* coro_dump -- print the tree of tasks: what each waits for, how long, where. sink may be null. */
+/* coro_dump -- print the tree of tasks: what each waits for, how long, where. sink may be null.
+ *
+ *   coro_dump(coro_loop_of(co), NULL);
+ */
 CORO_API void coro_dump(coro_loop *loop, const coro_sink *sink);
 
-/* coro_stats -- numbers for operators. */
+/* coro_stats -- numbers for operators: my->alive = coro_stats(coro_loop_of(co)).tasks; */
 CORO_API coro_loop_stats coro_stats(const coro_loop *loop);
 
-/* coro_verify -- check all lists and flags: null, or what is wrong. For tests: it is slow. */
+/* coro_verify -- check all lists and flags: null, or what is wrong. For tests: it is slow.
+ *
+ *   assert(!coro_verify(&loop));
+ */
 CORO_API const char *coro_verify(coro_loop *loop);
 
 /* ================================================================================================
@@ -1546,6 +1670,7 @@ typedef enum coro_abort {
     CORO_ABORT_NEVER  /* cannot be aborted: ends by itself */
 } coro_abort;
 
+/* What can happen to an operation while it waits. */
 struct coro_ops {
     const char *what; /* for dumps: "queue get" */
     /* The task is cancelled, or its limit over; null: CORO_ABORT_DONE. May complete other tasks. */
@@ -1587,14 +1712,31 @@ static inline coro_time coro_waits_since(const coro_task *task)
 }
 
 /* coro_alarm -- the wait of task is to be aborted at time t, as if by coro_within; what comes first
- * counts. ops.abort may end it otherwise: coro_complete it, and return CORO_ABORT_LATER. */
+ * counts. ops.abort may end it otherwise: coro_complete it, and return CORO_ABORT_LATER.
+ *
+ *   coro_op op = coro_suspend(co, &gate.waiting, &gate_ops, 0);
+ *   coro_alarm(co, coro_time_after(coro_now(co), CORO_S(1)));
+ *   CORO_TRY(op);
+ */
 CORO_API void coro_alarm(coro_task *task, coro_time t);
 
-/* coro_move -- a task that waits in a queue goes on waiting, at the end of another. */
+/* coro_move -- a task that waits in a queue goes on waiting, at the end of another.
+ *
+ *   while (gate.waiting.head)
+ *       coro_move(gate.waiting.head, &other.waiting, &gate_ops, 0);
+ */
 CORO_API void coro_move(coro_task *task, coro_waitq *queue, const coro_ops *ops, intptr_t word);
 
 /* coro_note_add -- have note->ended(note, task) called when the task ends, before its joiners; the
- * last one added is the first one told. */
+ * last one added is the first one told.
+ *
+ *   static void owner_ended(coro_note *note, coro_task *task) { coro_report(task, " kept it"); }
+ *
+ *   my->note.ended = owner_ended;
+ *   coro_note_add(co, &my->note);
+ *   CORO_FINALLY:
+ *   coro_note_drop(co, &my->note);
+ */
 static inline void coro_note_add(coro_task *task, coro_note *note)
 {
     note->next = task->joiner;
@@ -1624,7 +1766,13 @@ CORO__COLD_API void coro_report(const coro_task *task, const char *text);
 
 /* coro_spawn_copy -- coro_spawn, of a coroutine that is a value, with a copy of a frame: the task,
  * which is there until its end, so that it can be given notes. Null: the group is closed, or there
- * is no memory; unlike with coro_spawn the group is not told. */
+ * is no memory; unlike with coro_spawn the group is not told.
+ *
+ *   coro_task *t = coro_spawn_copy(&my->g, coro_info_of(worker),
+ *                                  &coro_frame_of(worker, .q = &my->q), sizeof(struct worker));
+ *   if (t)
+ *       coro_note_add(t, &my->note);
+ */
 CORO_API coro_task *coro_spawn_copy(coro_group *group, const coro_info *info, const void *frame,
                                     size_t size);
 
@@ -1634,11 +1782,19 @@ typedef struct coro_around {
     int (*end)(struct coro_around *around, int result);         /* the loop is over: the result */
 } coro_around;
 
-/* coro_run_around -- coro_run_with, with that; around may be null. */
+/* coro_run_around -- coro_run_with, with that; around may be null.
+ *
+ *   rc = coro_run_around(NULL, my->around, app, .port = 80);
+ */
 #define coro_run_around(options, around, ...) CORO__RUN(options, around, __VA_ARGS__, )
 
 /* CORO_LIBRARY_DECLARE, CORO_LIBRARY -- as CORO_DECLARE and CORO_DEFINE, for a header's coroutines:
- * with CORO_SHARED one file has them, else every file has its own. */
+ * with CORO_SHARED one file has them, else every file has its own.
+ *
+ *   struct idle { CORO_FRAME; };
+ *   CORO_LIBRARY_DECLARE(idle);
+ *   CORO_LIBRARY(idle) { CORO_BEGIN(); CORO_END(0); }                    // under CORO_IMPLEMENTATION
+ */
 #if defined CORO_SHARED && defined __cplusplus
 #define CORO_LIBRARY_DECLARE(name) extern "C" { CORO_DECLARE(name); } CORO__SEMICOLON
 #define CORO_LIBRARY(name) CORO_DEFINE(name)
@@ -1695,7 +1851,22 @@ CORO__MUST_USE static inline coro_op coro_refuse(const coro_task *co)
     return coro__op(CORO__REFUSED);
 }
 
-/* coro_word -- what coro_suspend was given, while the task waits. */
+/* coro_word -- what coro_suspend was given, while the task waits.
+ *
+ *   coro_op box_take(coro_task *co, struct gate *box, int *to)
+ *   {
+ *       if (coro_may_be_local(co, to) && coro_is_local(co, to))
+ *           return coro_local();
+ *       return coro_cancelled(co) ? coro_refuse(co)
+ *                                 : coro_suspend(co, &box->waiting, &gate_ops, (intptr_t)to);
+ *   }
+ *   void box_fill(struct gate *box, int value)             // for who came last: a stack
+ *   {
+ *       coro_task *task = coro_waitq_last(&box->waiting);
+ *       *(int *)coro_word(task) = value;
+ *       coro_complete(task, 1);
+ *   }
+ */
 static inline intptr_t coro_word(const coro_task *task)
 {
     return task->result;
@@ -1706,7 +1877,11 @@ static inline coro_task *coro__of_link(coro_link *wait)
     return (coro_task *)(void *)((char *)wait - offsetof(coro_task, wait));
 }
 
-/* coro_waitq_next -- the one behind task in the queue, or null. The first one is queue->head. */
+/* coro_waitq_next -- the one behind task in the queue, or null. The first one is queue->head.
+ *
+ *   for (coro_task *t = gate.waiting.head; t; t = coro_waitq_next(&gate.waiting, t))
+ *       printf("%s since %lld\n", coro_task_name(t), (long long)coro_waits_since(t));
+ */
 static inline coro_task *coro_waitq_next(const coro_waitq *queue, const coro_task *task)
 {
     coro_task *next = coro__of_link(task->wait.next);
@@ -1719,7 +1894,12 @@ static inline coro_task *coro_waitq_last(const coro_waitq *queue)
     return queue->head ? coro__of_link(queue->head->wait.prev) : NULL;
 }
 
-/* coro_waitq_before -- the one before task in the queue, or null. */
+/* coro_waitq_before -- the one before task in the queue, or null.
+ *
+ *   coro_task *t = coro_waitq_last(&gate.waiting);         // the one with the smallest word ...
+ *   while (coro_waitq_before(&gate.waiting, t) && coro_word(t) > my->n)
+ *       t = coro_waitq_before(&gate.waiting, t);
+ */
 static inline coro_task *coro_waitq_before(const coro_waitq *queue, const coro_task *task)
 {
     return task == queue->head ? NULL : coro__of_link(task->wait.prev);

@@ -107,6 +107,14 @@
  *   coro_process_run coro_process_task     as coro_call       c
  *   coro_process_fini          no        no      no        t
  *   coro_run coro_run_with     blocks    -       yes       outside a loop
+ *
+ *   you embed    coro_fd coro_stream coro_server coro_threads coro_dial coro_file coro_signals
+ *                coro_process coro_process_task
+ *   you fill in  coro_datagram coro_command coro_output coro_threads_options
+ *   you get      coro_address coro_slice coro_job; a part of others: coro_way coro_reactor
+ *                coro_mailbox
+ *   constants    CORO_IN CORO_OUT CORO_INHERIT CORO_PIPE CORO_NULL CORO_STDOUT CORO_DIAL_MOST
+ *   options      CORO_IO_BACKEND CORO_IO_EPOLL CORO_IO_POLL CORO_IO_SIGNALFD CORO_IO_PIDFD
  */
 #if !defined CORO_IO_H
 #define CORO_IO_H
@@ -208,6 +216,7 @@
  * >>fd
  */
 
+/* What a loop waits with; coro_fd; coro_stream. */
 typedef struct coro_reactor coro_reactor;
 typedef struct coro_fd coro_fd;
 typedef struct coro_stream coro_stream;
@@ -230,14 +239,22 @@ struct coro_fd {
     coro_way way[2];       /* CORO_IN, CORO_OUT */
 };
 
+/* The ways of a descriptor. */
 enum { CORO_IN, CORO_OUT };
 
-/* coro_io_backend -- "epoll", "kqueue" or "poll". */
+/* coro_io_backend -- "epoll", "kqueue" or "poll": puts(coro_io_backend()); */
 CORO_API const char *coro_io_backend(void);
 
 /* coro_fd_adopt -- take over a descriptor of yours: it is made non-blocking, and is closed by
  * coro_close. -EBADF: it is none. -EBUSY: the handle is in use. Copies of one descriptor, as a
- * terminal's 0, 1 and 2, become blocking together: the first adopted is given back last. */
+ * terminal's 0, 1 and 2, become blocking together: the first adopted is given back last.
+ *
+ *   CORO_TRY(coro_fd_adopt(&my->terminal, STDIN_FILENO));
+ *   CORO_TRY(my->n, coro_read(co, &my->terminal, my->buf, sizeof my->buf));
+ *   CORO_FINALLY:
+ *   if (coro_fd_number(&my->terminal) >= 0)
+ *       coro_fd_release(&my->terminal);
+ */
 CORO_API int coro_fd_adopt(coro_fd *h, int number);
 
 /* coro_fd_release -- give it back as it was, blocking if it was: the descriptor; -EBADF: closed.
@@ -276,10 +293,20 @@ static inline size_t coro_fd_moved(const coro_fd *h, int way)
 CORO_API CORO__MUST_USE coro_op coro_read(coro_task *co, coro_fd *h, void *buffer, size_t n);
 
 /* coro_read_exact -- read n bytes. Returns: n; less: the end came first. On an error see
- * coro_fd_moved. */
+ * coro_fd_moved.
+ *
+ *   CORO_AWAIT(my->rc, coro_read_exact(co, &my->conn, my->buf, 512));
+ *   if (my->rc < 0)
+ *       my->n = (long)coro_fd_moved(&my->conn, CORO_IN);
+ */
 CORO_API CORO__MUST_USE coro_op coro_read_exact(coro_task *co, coro_fd *h, void *buffer, size_t n);
 
-/* coro_readv -- as coro_read, into several buffers; they stay in the frame. */
+/* coro_readv -- as coro_read, into several buffers; they stay in the frame.
+ *
+ *   my->iov[0] = (struct iovec){my->head, sizeof my->head};
+ *   my->iov[1] = (struct iovec){my->buf, sizeof my->buf};
+ *   CORO_TRY(my->n, coro_readv(co, &my->conn, my->iov, 2));
+ */
 CORO_API CORO__MUST_USE coro_op coro_readv(coro_task *co, coro_fd *h, const struct iovec *to,
                                            int count);
 
@@ -293,11 +320,17 @@ CORO_API CORO__MUST_USE coro_op coro_readv(coro_task *co, coro_fd *h, const stru
  */
 CORO_API CORO__MUST_USE coro_op coro_write(coro_task *co, coro_fd *h, const void *data, size_t n);
 
-/* coro_write_some -- write what there is room for, at least a byte: how many. */
+/* coro_write_some -- write what there is room for, at least a byte: how many.
+ *
+ *   CORO_TRY(my->n, coro_write_some(co, &my->conn, my->buf, sizeof my->buf));
+ */
 CORO_API CORO__MUST_USE coro_op coro_write_some(coro_task *co, coro_fd *h, const void *data,
                                                 size_t n);
 
-/* coro_writev -- as coro_write_some, from several buffers; they stay in the frame. */
+/* coro_writev -- as coro_write_some, from several buffers; they stay in the frame.
+ *
+ *   CORO_TRY(my->n, coro_writev(co, &my->conn, my->iov, 2));
+ */
 CORO_API CORO__MUST_USE coro_op coro_writev(coro_task *co, coro_fd *h, const struct iovec *from,
                                             int count);
 
@@ -325,13 +358,16 @@ CORO_API CORO__MUST_USE coro_op coro_sendfile(coro_task *co, coro_fd *h,
                                               const coro_file_part *part);
 
 /* coro_wait_readable -- wait until coro_read would not: 0. Then borrow a buffer; idle ones need
- * none. */
+ * none: CORO_TRY(coro_wait_readable(co, &my->conn)); */
 CORO_API CORO__MUST_USE coro_op coro_wait_readable(coro_task *co, coro_fd *h);
 
-/* coro_wait_writable -- wait until there is room: 0. */
+/* coro_wait_writable -- wait until there is room: CORO_TRY(coro_wait_writable(co, &my->conn)); */
 CORO_API CORO__MUST_USE coro_op coro_wait_writable(coro_task *co, coro_fd *h);
 
-/* coro_shutdown -- CORO_OUT: the peer will read the end; CORO_IN: nothing more is read. */
+/* coro_shutdown -- CORO_OUT: the peer will read the end; CORO_IN: nothing more is read.
+ *
+ *   CORO_TRY(coro_shutdown(&my->conn, CORO_OUT));
+ */
 CORO_API int coro_shutdown(coro_fd *h, int way);
 
 /* coro_wait_fd -- wait for POLLIN or POLLOUT, or both, of a descriptor that is not ours: a foreign
@@ -375,7 +411,11 @@ typedef struct coro_address {
 } coro_address;
 
 /* coro_address_parse -- "127.0.0.1:80", "[::1]:80", ":80" (any), "unix:/path". Not a name: that is
- * for coro_dial. -EINVAL. */
+ * for coro_dial. -EINVAL.
+ *
+ *   CORO_TRY(coro_address_parse(&my->address, "[::1]:7000"));
+ *   CORO_TRY(coro_connect_to(co, &my->conn, &my->address));
+ */
 CORO_API int coro_address_parse(coro_address *a, const char *text);
 
 /* coro_address_print -- the same the other way, cut to size; text. */
@@ -387,7 +427,14 @@ CORO_API int coro_address_port(const coro_address *a);
 /* coro_fd_local -- the address of our end. */
 CORO_API int coro_fd_local(const coro_fd *h, coro_address *a);
 
-/* coro_fd_peer -- the address of the other end. */
+/* coro_fd_peer -- the address of the other end.
+ *
+ *   char text[80];
+ *   CORO_TRY(coro_fd_peer(&my->conn, &my->address));
+ *   puts(coro_address_print(&my->address, text, sizeof text));
+ *   CORO_TRY(coro_fd_local(&my->listener, &my->address));
+ *   printf("port %d\n", coro_address_port(&my->address));        // that ":0" has become
+ */
 CORO_API int coro_fd_peer(const coro_fd *h, coro_address *a);
 
 /* coro_listen -- a listening socket: 0. backlog 0: default. A port can be taken again at once after
@@ -405,6 +452,8 @@ CORO_API int coro_listen(coro_fd *h, const char *address, int backlog);
 
 /* coro_accept -- the next connection: 0, and conn is open. What ails a connection that is gone
  * already is skipped.
+ *
+ *   CORO_TRY(coro_accept(co, &my->listener, &my->conn));
  *
  * Errors:     -ECANCELED, -ETIMEDOUT: no connection is lost. -EMFILE, -ENFILE, -ENOBUFS, -ENOMEM:
  *             it waits in the kernel; try again later. -EBUSY: another task accepts, or conn is
@@ -424,7 +473,11 @@ CORO_API CORO__MUST_USE coro_op coro_connect(coro_task *co, coro_fd *h, const ch
 /* coro_connect_to -- the same, to an address that is known already. */
 CORO_API CORO__MUST_USE coro_op coro_connect_to(coro_task *co, coro_fd *h, const coro_address *a);
 
-/* coro_udp_open -- a datagram socket at this address (":0": anywhere): 0. */
+/* coro_udp_open -- a datagram socket at this address (":0": anywhere): 0.
+ *
+ *   CORO_TRY(coro_udp_open(&my->udp, ":5353"));
+ *   CORO_TRY(coro_udp_join(&my->udp, "224.0.0.251", 0));
+ */
 CORO_API int coro_udp_open(coro_fd *h, const char *address);
 
 /* coro_udp_join -- hear a multicast group: "239.1.2.3", "ff02::1". interface: its index, or 0. */
@@ -438,7 +491,13 @@ typedef struct coro_datagram {
     bool truncated;    /* it was longer: the rest is lost */
 } coro_datagram;
 
-/* coro_recv_from -- the next datagram: its length, which may be 0. */
+/* coro_recv_from -- the next datagram: its length, which may be 0.
+ *
+ *   my->datagram = (coro_datagram){.data = my->buf, .size = sizeof my->buf};
+ *   CORO_TRY(my->n, coro_recv_from(co, &my->udp, &my->datagram));
+ *   my->datagram.size = (size_t)my->n;
+ *   CORO_TRY(coro_send_to(co, &my->udp, &my->datagram));           // to where it came from
+ */
 CORO_API CORO__MUST_USE coro_op coro_recv_from(coro_task *co, coro_fd *h, coro_datagram *d);
 
 /* coro_send_to -- send one: its length. -EMSGSIZE: too long. */
@@ -477,8 +536,7 @@ CORO_API CORO__MUST_USE coro_op coro_recv_fd(coro_task *co, coro_fd *h, coro_par
 /* ================================================================================================
  * >>stream -- buffered reading and writing, with buffers of yours.
  *
- *   struct echo { CORO_FRAME; coro_fd conn; coro_stream s; coro_slice line; bool got;
- *                 char in[4096], out[4096]; };
+ *       // coro_fd conn; coro_stream s; coro_slice line; bool got; char in[4096], out[4096];
  *       CORO_TRY(coro_stream_open(&my->s, &my->conn, my->in, sizeof my->in,
  *                                 my->out, sizeof my->out));
  *       for (;;) {
@@ -544,7 +602,12 @@ CORO_API int coro_stream_open(coro_stream *s, coro_fd *h, void *in, size_t in_si
                               size_t out_size);
 
 /* coro_stream_close -- take it off the descriptor, which stays open: 0. Who waits has -EBADF; what
- * was not flushed is lost. coro_close of the descriptor does it, too. */
+ * was not flushed is lost. coro_close of the descriptor does it, too.
+ *
+ *   if (coro_stream_buffered(&my->s, CORO_OUT))
+ *       CORO_TRY(coro_stream_flush(co, &my->s));
+ *   coro_stream_close(&my->s);
+ */
 CORO_API int coro_stream_close(coro_stream *s);
 
 /* coro_stream_read_line -- the next line, without its "\n" or "\r\n".
@@ -563,7 +626,10 @@ CORO_API int coro_stream_close(coro_stream *s);
 CORO_API CORO__MUST_USE coro_op coro_stream_read_line(coro_task *co, coro_stream *s,
                                                       coro_slice *line);
 
-/* coro_stream_read_until -- the same up to any separator, of any bytes, which is not part of it. */
+/* coro_stream_read_until -- the same up to any separator, of any bytes, which is not part of it.
+ *
+ *   CORO_TRY(my->got, coro_stream_read_until(co, &my->s, "\r\n\r\n", 4, &my->line));
+ */
 CORO_API CORO__MUST_USE coro_op coro_stream_read_until(coro_task *co, coro_stream *s,
                                                        const void *separator, size_t n,
                                                        coro_slice *part);
@@ -573,11 +639,20 @@ CORO_API CORO__MUST_USE coro_op coro_stream_read_until(coro_task *co, coro_strea
 CORO_API CORO__MUST_USE coro_op coro_stream_read_exact(coro_task *co, coro_stream *s, void *to,
                                                        size_t n);
 
-/* coro_stream_read -- copy up to n bytes: how many; 0: the end. */
+/* coro_stream_read -- copy up to n bytes: how many; 0: the end.
+ *
+ *   CORO_TRY(my->n, coro_stream_read_exact(co, &my->s, my->head, sizeof my->head));
+ *   CORO_TRY(my->n, coro_stream_read(co, &my->s, my->buf, sizeof my->buf));
+ */
 CORO_API CORO__MUST_USE coro_op coro_stream_read(coro_task *co, coro_stream *s, void *to, size_t n);
 
 /* coro_stream_peek -- see what comes, at least n bytes, without taking it: 1; 0: the end came
- * first. seen is all there is. Take it with coro_stream_skip. -EMSGSIZE: the buffer is smaller. */
+ * first. seen is all there is. Take it with coro_stream_skip. -EMSGSIZE: the buffer is smaller.
+ *
+ *   CORO_TRY(my->got, coro_stream_peek(co, &my->s, 2, &my->line));
+ *   if (my->got && my->line.data[0] == '#')
+ *       coro_stream_skip(&my->s, my->line.len);
+ */
 CORO_API CORO__MUST_USE coro_op coro_stream_peek(coro_task *co, coro_stream *s, size_t n,
                                                  coro_slice *seen);
 
@@ -680,7 +755,7 @@ typedef struct coro_server {
     CORO__SERVE(co, server, listener, member, __VA_ARGS__, )
 
 /* coro_server_stop -- as if coro_serve were cancelled; but its result is 0. Returns 1; 0: it does
- * not serve, or has been stopped. */
+ * not serve, or has been stopped: coro_server_stop(&my->server); */
 CORO_API int coro_server_stop(coro_server *server);
 
 #define CORO__SERVE(co, server_, listener_, member_, fn, ...)                                     \
@@ -702,11 +777,17 @@ CORO_API void *coro__serve_open(coro_task *, coro_server *, coro_fd *listener, c
 /* ================================================================================================
  * >>thread -- what blocks is done on threads, of which a loop has a few.
  *
- *     static intptr_t hash(coro_job *job, void *arg) { ... coro_job_cancelled(job) ... }
+ *     static intptr_t hash(coro_job *job, void *file)
+ *     {
+ *         while (!coro_job_cancelled(job) && hash_more(file))
+ *             continue;
+ *         return 0;
+ *     }
  *
  *     CORO_TRY(my->rc, coro_blocking(co, hash, &my->file));
  */
 
+/* A call on a thread, as the function sees it. */
 typedef struct coro_job coro_job;
 
 /* How a crew of threads should be. Zero means default. */
@@ -739,7 +820,13 @@ typedef struct coro_threads {
 CORO_API CORO__MUST_USE coro_op coro_blocking(coro_task *co,
                                               intptr_t (*fn)(coro_job *job, void *arg), void *arg);
 
-/* coro_blocking_on -- the same, on threads that are shared. */
+/* coro_blocking_on -- the same, on threads that are shared.
+ *
+ *   static coro_threads crew;                                      // of the whole program
+ *   CORO_TRY(coro_threads_init(&crew, &(coro_threads_options){.threads = 8}));
+ *   CORO_TRY(my->rc, coro_blocking_on(co, &crew, hash, &my->file));
+ *   CORO_TRY(coro_threads_fini(&crew));                            // when all loops have ended
+ */
 CORO_API CORO__MUST_USE coro_op coro_blocking_on(coro_task *co, coro_threads *threads,
                                                  intptr_t (*fn)(coro_job *job, void *arg),
                                                  void *arg);
@@ -775,7 +862,10 @@ CORO_API int coro_threads_init(coro_threads *threads, const coro_threads_options
 CORO_API int coro_threads_fini(coro_threads *threads);
 
 /* coro_threads_for -- options for the loop's own threads, before the first job. -EBUSY: too late.
- * They end with the loop. -ENOMEM; or what keeps a poller from being made: -EMFILE ... */
+ * They end with the loop. -ENOMEM; or what keeps a poller from being made: -EMFILE ...
+ *
+ *   CORO_TRY(coro_threads_for(coro_loop_of(co), &(coro_threads_options){.threads = 16}));
+ */
 CORO_API int coro_threads_for(coro_loop *loop, const coro_threads_options *options);
 
 /* coro_resolve -- the addresses of a host, by getaddrinfo on a thread.
@@ -867,7 +957,13 @@ typedef struct coro_mailbox {
         type slots[(n) > 0 ? (n) : -1];                                                           \
     }
 
-/* coro_mailbox_init -- before its first use: 0. */
+/* coro_mailbox_init -- before its first use: 0.
+ *
+ *   static job_mailbox box;
+ *   CORO_TRY(coro_mailbox_init(&box));
+ *   ...
+ *   coro_mailbox_fini(&box);                                       // when nobody uses it any more
+ */
 #define coro_mailbox_init(box)                                                                    \
     coro__mailbox_init(CORO__MAILBOX_OF(box), offsetof(__typeof__(*(box)), slots),                \
                        sizeof((box)->slots[0]), sizeof((box)->slots) / sizeof((box)->slots[0]))
@@ -893,7 +989,13 @@ typedef struct coro_mailbox {
     coro__mailbox_get((co), CORO__MAILBOX_OF(box), CORO__MAIL(box, item))
 
 /* coro_mailbox_try_put -- 0; -EAGAIN: full; -EPIPE: closed. From any thread, not from signal
- * handlers. */
+ * handlers.
+ *
+ *   while (coro_mailbox_try_get(my->box, &my->item) == 1)
+ *       if (coro_mailbox_try_put(my->box2, &my->item) < 0)
+ *           printf("lost; %u are in it\n", (unsigned)coro_mailbox_depth(my->box2));
+ *   coro_mailbox_close(my->box2);
+ */
 #define coro_mailbox_try_put(box, item)                                                           \
     coro__mailbox_try_put(CORO__MAILBOX_OF(box), CORO__MAIL_PUT(box, item))
 
@@ -960,7 +1062,10 @@ CORO_API int coro__mailbox_fini(coro_mailbox *box);
 CORO_API int coro__run_threads(int n, const coro_info *info, const void *frame, size_t size);
 
 /* coro_listen_shared -- as coro_listen, and others may listen at the same address: the kernel deals
- * the connections out among them. For coro_run_threads. */
+ * the connections out among them. For coro_run_threads.
+ *
+ *   CORO_TRY(coro_listen_shared(&my->listener, "[::]:8080", 0));
+ */
 CORO_API int coro_listen_shared(coro_fd *h, const char *address, int backlog);
 
 /* A file, which is read and written on threads. Zeroed: closed. It may be moved while nothing is
@@ -983,7 +1088,15 @@ CORO_API CORO__MUST_USE coro_op coro_file_open(coro_task *co, coro_file *f, cons
 CORO_API CORO__MUST_USE coro_op coro_file_read(coro_task *co, coro_file *f, void *buffer, size_t n,
                                                int64_t offset);
 
-/* coro_file_write -- write all n bytes at an offset: n. On an error some may have been written. */
+/* coro_file_write -- write all n bytes at an offset: n. On an error some may have been written.
+ *
+ *   CORO_TRY(coro_file_stat(co, &my->log, &my->st));
+ *   CORO_TRY(my->n, coro_file_read(co, &my->log, my->buf, 512, my->st.st_size - 512));
+ *   CORO_TRY(coro_file_write(co, &my->log, my->buf, (size_t)my->n, 0));
+ *   CORO_TRY(coro_file_sync(co, &my->log));
+ *   CORO_FINALLY:
+ *   coro_file_close(&my->log);
+ */
 CORO_API CORO__MUST_USE coro_op coro_file_write(coro_task *co, coro_file *f, const void *data,
                                                 size_t n, int64_t offset);
 
@@ -1164,6 +1277,12 @@ CORO_API int coro_process_spawn(coro_process *p, const coro_command *command);
 
 /* coro_process_wait -- wait for its end: its exit code, 0..255; or 256 + the signal that killed it.
  *
+ *   CORO_AWAIT(my->status, coro_within(co, CORO_S(5), coro_process_wait(co, &my->p)));
+ *   if (my->status == -ETIMEDOUT)
+ *       coro_process_kill(&my->p, SIGTERM);
+ *   CORO_FINALLY:
+ *   coro_process_fini(&my->p);
+ *
  * Any number of tasks may wait, as often as they like. Only this child is reaped, no other. It may
  * have ended while its output is still to be read, or a grandchild of its holds the pipes.
  *
@@ -1184,10 +1303,10 @@ CORO_API void coro_process_fini(coro_process *p);
 
 /* coro_process_run -- run a program to its end; a coroutine's call: as coro_process_wait.
  *
- *   struct coro_process_task run;  char text[100];  coro_output out;  ...
- *   my->out = (coro_output){.data = my->text, .size = sizeof my->text};
+ *   struct coro_process_task run;  char text[100];  coro_output said;  ...
+ *   my->said = (coro_output){.data = my->text, .size = sizeof my->text};
  *   CORO_TRY(my->status, coro_process_run(co, &my->run, &(coro_command){.argv = argv,
- *                                                                       .out = &my->out}));
+ *                                                                       .out = &my->said}));
  *
  * It has a process group of its own. When this call is cancelled the group has SIGTERM, after the
  * grace SIGKILL; the child is reaped before the call ends, and what is left of the group is killed

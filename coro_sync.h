@@ -107,6 +107,10 @@
  *   declare         CORO_QUEUE CORO_LIFO CORO_PRIORITY_QUEUE CORO_RING CORO_TOPIC CORO_POOL
  *   of your own     coro_line_wait coro_line_first coro_line_end coro_line_abort coro_line_move
  *                   coro_waiter_word: for objects that you write
+ *   you embed       coro_event coro_promise coro_once coro_mutex coro_cond coro_rwlock coro_sem
+ *                   coro_barrier coro_sub coro_case coro_backoff coro_rate coro_breaker coro_line
+ *   parts of them   coro_queue coro_ring coro_topic coro_pool coro_waiter
+ *   coro_breaker_is CORO_BREAKER_CLOSED CORO_BREAKER_OPEN CORO_BREAKER_HALF_OPEN
  */
 #if !defined CORO_SYNC_H
 #define CORO_SYNC_H
@@ -141,8 +145,10 @@
  *     tasks:  T1 -> T2 -> T3           the order:  T1  a  b  T2  T3  c
  *     cases:  a(T1) -> b(T1) -> c(T3)
  */
+
 typedef struct coro_case coro_case;
 
+/* What every object has: those who wait at it. */
 typedef struct coro_line {
     coro_waitq tasks;   /* in an operation of this object alone */
     coro_case *cases;   /* of selects: a ring */
@@ -185,10 +191,33 @@ struct coro_case {
     coro_waitq selecting;   /* the first case's: where the task waits */
 };
 
-/* For objects of your own, which work with coro_select then; see test/test_select.c. */
-
 /* coro_line_wait -- wait at the end of a line; as coro_suspend. ops.abort is coro_line_abort, or
- * one of your own that ends with it. */
+ * one of your own that ends with it. For objects of your own, which work with coro_select then:
+ *
+ *   static const coro_ops letter_ops = {"letter", coro_line_abort, NULL};
+ *   coro_op letter_take(coro_task *co, struct letterbox *box, int *letter)
+ *   {
+ *       if (coro_cancelled(co))
+ *           return coro_refuse(co);
+ *       if (!box->full)
+ *           return coro_line_wait(co, &box->line, &letter_ops, (intptr_t)letter);
+ *       box->full = false;
+ *       *letter = box->letter;
+ *       return coro_done(co, 1);
+ *   }
+ *   int letter_drop(struct letterbox *box, int letter)
+ *   {
+ *       coro_waiter w;
+ *       if (coro_line_first(&box->line, &w)) {
+ *           *(int *)coro_waiter_word(w) = letter;
+ *           coro_line_end(&box->line, w, 1);
+ *       } else {
+ *           box->letter = letter;
+ *           box->full = true;
+ *       }
+ *       return 0;
+ *   }
+ */
 CORO_API CORO__MUST_USE coro_op coro_line_wait(coro_task *co, coro_line *line, const coro_ops *ops,
                                                intptr_t word);
 
@@ -198,7 +227,10 @@ CORO_API coro_abort coro_line_abort(coro_task *task, coro_waitq *queue);
 /* coro_line_end -- end the wait of who is first, with this result: a select's with this case. */
 CORO_API void coro_line_end(coro_line *line, coro_waiter w, intptr_t result);
 
-/* coro_line_move -- a task in a line goes on waiting at the end of another. */
+/* coro_line_move -- a task in a line goes on waiting at the end of another.
+ *
+ *   coro_line_move(&box.line, box.line.tasks.head, &box2.line, &letter_ops, (intptr_t)&my->n);
+ */
 CORO_API void coro_line_move(coro_line *line, coro_task *task, coro_line *to, const coro_ops *ops,
                              intptr_t word);
 
@@ -241,6 +273,10 @@ typedef struct coro_event {
 
 /* coro_event_wait -- wait until it is set: CORO_TRY(coro_event_wait(co, &my->ready));
  *
+ *   coro_event_set(&my->ready);                            // in another task, or any function
+ *   if (coro_event_is_set(&my->ready))
+ *       coro_event_clear(&my->ready);
+ *
  * A set that is followed by a clear before this task runs again has released it all the same.
  *
  * Returns:    0
@@ -263,7 +299,15 @@ static inline bool coro_event_is_set(const coro_event *e)
     return e->set;
 }
 
-/* coro_event_fini -- check that nobody uses it: 0; -EBUSY. */
+/* coro_event_fini -- check that nobody uses it: 0; -EBUSY. All xxx_fini are such checks.
+ *
+ *   my->busy = coro_event_fini(&my->ready) | coro_promise_fini(&my->answer) |
+ *              coro_once_fini(my->config_once) | coro_mutex_fini(&my->lock) |
+ *              coro_cond_fini(&my->changed) | coro_rwlock_fini(&my->table) |
+ *              coro_sem_fini(&my->slots) | coro_barrier_fini(&my->start) |
+ *              coro_queue_fini(&my->q) | coro_topic_fini(my->news) | coro_rate_fini(&my->rate) |
+ *              coro_pool_fini(my->pool);
+ */
 static inline int coro_event_fini(coro_event *e)
 {
     return coro__in_use(&e->line, NULL, false);
@@ -277,6 +321,9 @@ typedef struct coro_promise {
 } coro_promise;
 
 /* coro_promise_get -- wait for the value: CORO_TRY(my->n, coro_promise_get(co, &my->answer));
+ *
+ *   if (!coro_promise_is_set(&my->answer))                 // elsewhere
+ *       coro_promise_set(&my->answer, 42);
  *
  * Returns:    the value; a negative one is a failure, as everywhere.
  * Errors:     -ECANCELED, -ETIMEDOUT: of this wait
@@ -341,7 +388,17 @@ typedef struct coro_mutex {
     bool dead;        /* an owner ended without unlocking */
 } coro_mutex;
 
-/* coro_mutex_lock -- lock it; coro_mutex_unlock(co, &m) in FINALLY.
+/* coro_mutex_lock -- lock it; coro_mutex_unlock in FINALLY.
+ *
+ *   CORO_AWAIT(my->rc, coro_mutex_lock(co, &my->lock));
+ *   if (my->rc == -EOWNERDEAD) {
+ *       tidy_up();
+ *       coro_mutex_repair(&my->lock);
+ *       CORO_TRY(coro_mutex_lock(co, &my->lock));
+ *   }
+ *   ...
+ *   CORO_FINALLY:
+ *   coro_mutex_unlock(co, &my->lock);
  *
  * Waits:      while somebody has it.
  * Returns:    0: it is yours.
@@ -350,7 +407,10 @@ typedef struct coro_mutex {
  */
 CORO__MUST_USE static inline coro_op coro_mutex_lock(coro_task *co, coro_mutex *m);
 
-/* coro_mutex_try_lock -- 0: it is yours; -EAGAIN: somebody has it; else as coro_mutex_lock. */
+/* coro_mutex_try_lock -- 0: it is yours; -EAGAIN: somebody has it; else as coro_mutex_lock.
+ *
+ *   if (coro_mutex_try_lock(co, &my->lock) == 0) ...
+ */
 CORO_API CORO__MUST_USE int coro_mutex_try_lock(coro_task *co, coro_mutex *m);
 
 /* coro_mutex_unlock -- hand it to the one who has waited longest. -EPERM: it is not yours; nothing
@@ -394,13 +454,17 @@ CORO_API CORO__MUST_USE coro_op coro_cond_wait(coro_task *co, coro_cond *c, coro
 CORO_API int coro__cond_wake(coro_cond *c, int n);
 
 /* coro_cond_signal -- wake the one who has waited longest; it runs when it gets the mutex. How many
- * were woken. -EPERM: nobody holds the mutex. */
+ * were woken. -EPERM: nobody holds the mutex.
+ *
+ *   my->pot->full = true;
+ *   coro_cond_signal(&my->pot->changed);                   // all: coro_cond_broadcast
+ */
 static inline int coro_cond_signal(coro_cond *c)
 {
     return coro__cond_wake(c, 1);
 }
 
-/* coro_cond_broadcast -- wake all. */
+/* coro_cond_broadcast -- wake all: coro_cond_broadcast(&my->pot->changed); */
 static inline int coro_cond_broadcast(coro_cond *c)
 {
     return coro__cond_wake(c, INT_MAX);
@@ -427,25 +491,41 @@ CORO_API CORO__MUST_USE coro_op coro__rwlock_lock(coro_task *co, coro_rwlock *l,
 CORO_API CORO__MUST_USE int coro__rwlock_try(coro_task *co, coro_rwlock *l, bool write);
 CORO_API int coro__rwlock_end_write(coro_task *co, coro_rwlock *l, bool read_on);
 
-/* coro_rwlock_read_lock -- to read: waits and fails as coro_mutex_lock. */
+/* coro_rwlock_read_lock -- to read: waits and fails as coro_mutex_lock.
+ *
+ *   CORO_TRY(coro_rwlock_read_lock(co, &my->table));
+ *   ...
+ *   coro_rwlock_read_unlock(&my->table);
+ */
 CORO__MUST_USE static inline coro_op coro_rwlock_read_lock(coro_task *co, coro_rwlock *l)
 {
     return coro__rwlock_lock(co, l, false);
 }
 
-/* coro_rwlock_write_lock -- to write, alone. */
+/* coro_rwlock_write_lock -- to write, alone.
+ *
+ *   CORO_AWAIT(my->rc, coro_rwlock_write_lock(co, &my->table));
+ *   if (my->rc == -EOWNERDEAD)
+ *       coro_rwlock_repair(&my->table);                    // and lock it again
+ *   ...
+ *   coro_rwlock_downgrade(co, &my->table);                 // read on, then coro_rwlock_read_unlock
+ *   coro_rwlock_write_unlock(co, &my->table);              // or this
+ */
 CORO__MUST_USE static inline coro_op coro_rwlock_write_lock(coro_task *co, coro_rwlock *l)
 {
     return coro__rwlock_lock(co, l, true);
 }
 
-/* coro_rwlock_try_read_lock -- 0; -EAGAIN: it would have to wait; else as coro_rwlock_read_lock. */
+/* coro_rwlock_try_read_lock -- 0; -EAGAIN: it would have to wait; else as coro_rwlock_read_lock.
+ *
+ *   my->rc = coro_rwlock_try_read_lock(co, &my->table);    // or coro_rwlock_try_write_lock
+ */
 CORO__MUST_USE static inline int coro_rwlock_try_read_lock(coro_task *co, coro_rwlock *l)
 {
     return coro__rwlock_try(co, l, false);
 }
 
-/* coro_rwlock_try_write_lock -- likewise. */
+/* coro_rwlock_try_write_lock -- likewise: my->rc = coro_rwlock_try_write_lock(co, &my->table); */
 CORO__MUST_USE static inline int coro_rwlock_try_write_lock(coro_task *co, coro_rwlock *l)
 {
     return coro__rwlock_try(co, l, true);
@@ -466,7 +546,7 @@ static inline int coro_rwlock_downgrade(coro_task *co, coro_rwlock *l)
     return coro__rwlock_end_write(co, l, true);
 }
 
-/* coro_rwlock_limit -- how many may read at once. -EINVAL: none. */
+/* coro_rwlock_limit -- how many may read: coro_rwlock_limit(&my->table, 10); -EINVAL: none. */
 CORO_API int coro_rwlock_limit(coro_rwlock *l, coro_count readers);
 
 /* coro_rwlock_repair -- as coro_mutex_repair. */
@@ -496,10 +576,17 @@ typedef struct coro_sem {
 } coro_sem;
 
 /* coro_sem_init -- so many permits, at most bound (0: no bound): a limiter has both the same.
- * -EINVAL: negative, or more than the bound. */
+ * -EINVAL: negative, or more than the bound.
+ *
+ *   coro_sem_init(&my->slots, 10, 10);
+ */
 CORO_API int coro_sem_init(coro_sem *s, int value, int bound);
 
 /* coro_sem_acquire_n -- take n permits at once.
+ *
+ *   CORO_TRY(coro_sem_acquire_n(co, &my->slots, 3));
+ *   ...
+ *   coro_sem_release_n(&my->slots, 3);
  *
  * Who wants many is not overtaken by those who want few.
  *
@@ -513,7 +600,13 @@ CORO_API CORO__MUST_USE coro_op coro_sem_acquire_n(coro_task *co, coro_sem *s, i
 /* coro_sem_acquire -- take one: CORO_TRY(coro_sem_acquire(co, &my->slots)); */
 CORO__MUST_USE static inline coro_op coro_sem_acquire(coro_task *co, coro_sem *s);
 
-/* coro_sem_try_acquire -- 0: one is yours; -EAGAIN; -ESHUTDOWN. */
+/* coro_sem_try_acquire -- 0: one is yours; -EAGAIN; -ESHUTDOWN.
+ *
+ *   if (coro_sem_try_acquire(&my->slots) == 0) {
+ *       ...
+ *       coro_sem_release(&my->slots);
+ *   }
+ */
 CORO_API CORO__MUST_USE int coro_sem_try_acquire(coro_sem *s);
 
 /* coro_sem_release_n -- give n back. -EOVERFLOW: more than the bound, nothing is done; -EINVAL. */
@@ -527,10 +620,14 @@ static inline int coro_sem_release(coro_sem *s)
 
 /* coro_sem_resize -- change the bound, and the permits with it. Fewer than are out: nobody gets one
  * until enough have come back, and who is first and wants more than there will ever be has -EINVAL.
- * -EINVAL: it has no bound, or negative. */
+ * -EINVAL: it has no bound, or negative.
+ *
+ *   coro_sem_resize(&my->slots, 5);
+ */
 CORO_API int coro_sem_resize(coro_sem *s, int bound);
 
-/* coro_sem_close -- whoever waits or comes has -ESHUTDOWN. Permits that are out can come back. */
+/* coro_sem_close -- whoever waits or comes has -ESHUTDOWN: coro_sem_close(&my->slots); Permits that
+ * are out can come back. */
 CORO_API void coro_sem_close(coro_sem *s);
 
 /* coro_sem_fini -- check that nobody uses it: 0; -EBUSY. */
@@ -552,6 +649,11 @@ CORO_API int coro_barrier_init(coro_barrier *b, int parties);
 
 /* coro_barrier_wait -- wait for the others. It can be used again at once, for the next round.
  *
+ *   coro_barrier_init(&my->start, 3);
+ *   CORO_TRY(my->i, coro_barrier_wait(co, &my->start));
+ *   if (my->i == 0)
+ *       puts("all three are here");
+ *
  * Returns:    0 ... parties - 1, each once.
  * Errors:     -ECANCELED, -ETIMEDOUT: the others go on waiting. -ECONNABORTED: reset or aborted.
  *             -EINVAL: not initialised.
@@ -561,7 +663,11 @@ CORO_API CORO__MUST_USE coro_op coro_barrier_wait(coro_task *co, coro_barrier *b
 /* coro_barrier_reset -- those who wait have -ECONNABORTED; then it is as new. */
 CORO_API void coro_barrier_reset(coro_barrier *b);
 
-/* coro_barrier_abort -- the same for all who come, until coro_barrier_reset. */
+/* coro_barrier_abort -- the same for all who come, until coro_barrier_reset.
+ *
+ *   coro_barrier_abort(&my->start);
+ *   coro_barrier_reset(&my->start);
+ */
 CORO_API void coro_barrier_abort(coro_barrier *b);
 
 /* coro_barrier_fini -- check that nobody uses it: 0; -EBUSY. */
@@ -590,11 +696,12 @@ typedef struct coro_queue {
  * n = 0: a rendezvous, where an item goes from hand to hand. */
 #define CORO_QUEUE(type, n) CORO__SLOTS_OF(coro_queue, struct { type item; }, n, CORO__FIFO)
 
-/* CORO_LIFO -- the newest comes first. */
+/* CORO_LIFO -- the newest comes first: typedef CORO_LIFO(struct job, 20) job_stack; */
 #define CORO_LIFO(type, n) CORO__SLOTS_OF(coro_queue, struct { type item; }, n, CORO__LIFO)
 
 /* CORO_PRIORITY_QUEUE -- the smallest comes first, of equal ones the oldest. member is an integer
- * of the struct `type`: CORO_PRIORITY_QUEUE(struct job, 20, urgency). n is at least 1. */
+ * of the struct `type`: typedef CORO_PRIORITY_QUEUE(struct job, 20, urgency) urgent_queue; n is at
+ * least 1. */
 #define CORO_PRIORITY_QUEUE(type, n, member)                                                      \
     CORO__SLOTS_OF(coro_queue, struct { coro_count order; type item; }, (n) > 0 ? (n) : -2,       \
                    CORO__BY(type, member))
@@ -620,26 +727,45 @@ typedef struct coro_queue {
     coro__queue_get((co), CORO__QUEUE_OF(q), CORO__TO_ELEMENT(q, item), CORO__SHAPE(q))
 
 /* coro_queue_get_many -- take up to n items, waiting for the first only: how many; 0, closed and
- * drained, or n is 0. */
+ * drained, or n is 0.
+ *
+ *   CORO_TRY(my->n, coro_queue_get_many(co, &my->q, my->batch, 10));     // struct job batch[10];
+ */
 #define coro_queue_get_many(co, q, items, n)                                                      \
     coro__queue_get_many((co), CORO__QUEUE_OF(q), CORO__TO_ELEMENT(q, items), (n), CORO__SHAPE(q))
 
-/* coro_queue_try_put -- 0; -EAGAIN: full (or nobody takes it, n = 0); -EPIPE: closed. */
+/* coro_queue_try_put -- 0; -EAGAIN: full (or nobody takes it, n = 0); -EPIPE: closed.
+ *
+ *   if (coro_queue_try_put(&my->q, &my->item) == -EAGAIN)
+ *       printf("%u of %u\n", (unsigned)coro_queue_depth(&my->q),
+ *              (unsigned)coro_queue_capacity(&my->q));
+ */
 #define coro_queue_try_put(q, item)                                                               \
     coro__queue_try_put(CORO__QUEUE_OF(q), CORO__TO_ELEMENT_PUT(q, item), CORO__SHAPE(q))
 
-/* coro_queue_try_get -- 1, item filled; 0, closed and drained; -EAGAIN: empty. */
+/* coro_queue_try_get -- 1, item filled; 0, closed and drained; -EAGAIN: empty.
+ *
+ *   while (coro_queue_try_get(&my->q, &my->item) == 1)
+ *       use(my->item.id);
+ */
 #define coro_queue_try_get(q, item)                                                               \
     coro__queue_try_get(CORO__QUEUE_OF(q), CORO__TO_ELEMENT(q, item), CORO__SHAPE(q))
 
 /* coro_queue_replace -- put at once; if the queue is full, the one that would have come next
  * goes: 1, and it is in *old. 0: there was room. -EPIPE: closed. -EAGAIN: n = 0, and nobody waits
- * for it. */
+ * for it.
+ *
+ *   if (coro_queue_replace(&my->q, &my->item, &my->old) == 1)
+ *       use(my->old.id);
+ */
 #define coro_queue_replace(q, item, old)                                                          \
     coro__queue_replace(CORO__QUEUE_OF(q), CORO__TO_ELEMENT_PUT(q, item),                         \
                         CORO__TO_ELEMENT(q, old), CORO__SHAPE(q))
 
-/* coro_queue_peek -- a copy of the next item, which stays: 1; 0: closed and drained; -EAGAIN. */
+/* coro_queue_peek -- a copy of the next item, which stays: 1; 0: closed and drained; -EAGAIN.
+ *
+ *   if (coro_queue_peek(&my->q, &my->item) == 1 && my->item.urgency == 0) ...
+ */
 #define coro_queue_peek(q, item)                                                                  \
     coro__queue_peek(CORO__QUEUE_OF(q), CORO__TO_ELEMENT(q, item), CORO__SHAPE(q))
 
@@ -647,10 +773,15 @@ typedef struct coro_queue {
  * gets return 0. Closing twice does nothing. */
 #define coro_queue_close(q) coro__queue_close(CORO__QUEUE_OF(q))
 
-/* coro_queue_done -- the work for one item is done. -EINVAL: for more than were put. */
+/* coro_queue_done -- the work for one item is done. -EINVAL: for more than were put.
+ *
+ *   CORO_TRY(my->got, coro_queue_get(co, &my->q, &my->item));
+ *   ...
+ *   coro_queue_done(&my->q);                               // as often as that, and coro_queue_join
+ */
 #define coro_queue_done(q) coro__queue_done(CORO__QUEUE_OF(q))
 
-/* coro_queue_join -- wait until all that was put is done: 0. */
+/* coro_queue_join -- wait until all that was put is done: CORO_TRY(coro_queue_join(co, &my->q)); */
 #define coro_queue_join(co, q) coro__queue_join((co), CORO__QUEUE_OF(q))
 
 /* coro_queue_depth -- how many items are in it. */
@@ -670,7 +801,11 @@ typedef struct coro_ring {
     coro_count rejected;         /* when it was full; by the producer only */
 } coro_ring;
 
-/* CORO_RING -- a ring with room for n items, a power of two (at most 128 on AVR). */
+/* CORO_RING -- a ring with room for n items, a power of two (at most 128 on AVR).
+ *
+ *   static CORO_RING(uint8_t, 64) uart;
+ *   void uart_received(uint8_t byte) { coro_ring_put(&uart, &byte); }     // the interrupt
+ */
 #define CORO_RING(type, n)                                                                        \
     CORO__SLOTS_OF(coro_ring, struct { type item; },                                              \
                    ((n) & ((n) - 1)) == 0 && (n) > 0 && (coro_irq_count)(2 * (n) - 1) >= (n)      \
@@ -714,7 +849,7 @@ typedef struct coro_sub {
 } coro_sub;
 
 /* CORO_TOPIC -- a topic that keeps the last n items for those who are slow. n = 1: the latest
- * value, to be watched. */
+ * value, to be watched: typedef CORO_TOPIC(struct job, 16) job_news; */
 #define CORO_TOPIC(type, n)                                                                       \
     CORO__SLOTS_OF(coro_topic, struct { type item; }, (n) > 0 ? (n) : -2, CORO__FIFO)
 
@@ -724,13 +859,20 @@ typedef struct coro_sub {
 /* coro_topic_unsubscribe -- never waits; not subscribed: nothing. */
 #define coro_topic_unsubscribe(t, sub) coro__topic_unsubscribe(CORO__HEAD_OF(coro_topic, t), (sub))
 
-/* coro_topic_publish -- tell all; never waits. How many subscribers there are. -EPIPE: closed. */
+/* coro_topic_publish -- tell all; never waits. How many subscribers there are. -EPIPE: closed.
+ *
+ *   my->n = coro_topic_publish(my->news, &my->item);
+ *   coro_topic_close(my->news);                            // they get what they have not seen yet
+ */
 #define coro_topic_publish(t, item)                                                               \
     coro__topic_publish(CORO__HEAD_OF(coro_topic, t), CORO__TO_ELEMENT_PUT(t, item), CORO__SHAPE(t))
 
 /* coro_topic_next -- the next item for this subscriber.
  *
- *   CORO_TRY(my->got, coro_topic_next(co, my->news, &my->sub, &my->item));
+ *   coro_topic_subscribe(my->news, &my->place);
+ *   CORO_TRY(my->got, coro_topic_next(co, my->news, &my->place, &my->item));
+ *   CORO_FINALLY:
+ *   coro_topic_unsubscribe(my->news, &my->place);
  *
  * Who was too slow goes on with the oldest item that is left: sub.missed says how many were lost
  * before it.
@@ -753,7 +895,10 @@ typedef struct coro_sub {
  */
 
 /* coro_select_random -- as coro_select; of several that are ready, one by chance. The seed is in
- * the frame; null: the first one. */
+ * the frame; null: the first one.
+ *
+ *   CORO_TRY(my->i, coro_select_random(co, my->cases, 2, &my->seed));
+ */
 CORO_API CORO__MUST_USE coro_op coro_select_random(coro_task *co, coro_case *cases, int n,
                                                    uint32_t *seed);
 
@@ -781,11 +926,14 @@ CORO__MUST_USE static inline coro_op coro_select(coro_task *co, coro_case *cases
 #define coro_case_get(c, q, item)                                                                 \
     coro__case_get((c), CORO__QUEUE_OF(q), CORO__TO_ELEMENT(q, item), CORO__SHAPE(q))
 
-/* coro_case_put -- put *item, which stays until then. */
+/* coro_case_put -- put *item, which stays: coro_case_put(&my->cases[0], &my->q, &my->item); */
 #define coro_case_put(c, q, item)                                                                 \
     coro__case_put((c), CORO__QUEUE_OF(q), CORO__TO_ELEMENT_PUT(q, item), CORO__SHAPE(q))
 
-/* coro_case_topic -- the next item for this subscriber, as coro_topic_next. */
+/* coro_case_topic -- the next item for this subscriber, as coro_topic_next.
+ *
+ *   coro_case_topic(&my->cases[0], my->news, &my->place, &my->item);
+ */
 #define coro_case_topic(c, t, sub, item)                                                          \
     coro__case_topic((c), CORO__HEAD_OF(coro_topic, t), (sub), CORO__TO_ELEMENT(t, item),         \
                      CORO__SHAPE(t))
@@ -793,17 +941,20 @@ CORO__MUST_USE static inline coro_op coro_select(coro_task *co, coro_case *cases
 /* coro_case_event -- it is set. */
 CORO_API void coro_case_event(coro_case *c, coro_event *e);
 
-/* coro_case_promise -- it is set: rc is the value. */
+/* coro_case_promise -- it is set, rc its value: coro_case_promise(&my->cases[0], &my->answer); */
 CORO_API void coro_case_promise(coro_case *c, coro_promise *p);
 
-/* coro_case_mutex -- lock it. */
+/* coro_case_mutex -- lock it: coro_case_mutex(&my->cases[0], &my->lock); */
 CORO_API void coro_case_mutex(coro_case *c, coro_mutex *m);
 
-/* coro_case_sem -- acquire one permit. */
+/* coro_case_sem -- acquire one permit: coro_case_sem(&my->cases[0], &my->slots); */
 CORO_API void coro_case_sem(coro_case *c, coro_sem *s);
 
 /* coro_case_fill -- for an object of your own. attempt does it, if that can be done now: true, and
- * c->rc is set. Else the case waits in line; coro_waiter_word of it is word. */
+ * c->rc is set. Else the case waits in line; coro_waiter_word of it is word.
+ *
+ *   coro_case_fill(&my->cases[0], letter_attempt, &box.line, &box, (intptr_t)&my->n);
+ */
 static inline void coro_case_fill(coro_case *c, bool (*attempt)(coro_case *c, coro_task *co),
                                   coro_line *line, void *object, intptr_t word)
 {
@@ -815,7 +966,7 @@ static inline void coro_case_fill(coro_case *c, bool (*attempt)(coro_case *c, co
     c->item = NULL;
 }
 
-/* coro_case_off -- this one is not waited for. */
+/* coro_case_off -- this one is not waited for: coro_case_off(&my->cases[0]); */
 static inline void coro_case_off(coro_case *c)
 {
     c->attempt = NULL;
@@ -857,7 +1008,12 @@ typedef struct coro_backoff {
  */
 CORO_API CORO__MUST_USE coro_op coro_backoff_wait(coro_task *co, coro_backoff *b, int rc);
 
-/* coro_is_transient -- the default: time-outs, refused and broken connections, busy, try again. */
+/* coro_is_transient -- the default: time-outs, refused and broken connections, busy, try again.
+ *
+ *   static bool worth_it(int rc) { return rc == -ENOENT || coro_is_transient(rc); }
+ *
+ *   my->backoff.transient = worth_it;
+ */
 CORO_API bool coro_is_transient(int rc);
 
 /* A token bucket: .rate a second, and up to .burst at once. The time for one is rounded up to a
@@ -877,7 +1033,12 @@ typedef struct coro_rate {
  */
 CORO_API CORO__MUST_USE coro_op coro_rate_take(coro_task *co, coro_rate *r, uint32_t n);
 
-/* coro_rate_try_take -- 0; -EAGAIN: not now. */
+/* coro_rate_try_take -- 0; -EAGAIN: not now.
+ *
+ *   my->rate = (coro_rate){.rate = 100, .burst = 10};      // a second; at once
+ *   if (coro_rate_try_take(co, &my->rate, 1) < 0)
+ *       CORO_FAIL(-EBUSY);
+ */
 CORO_API CORO__MUST_USE int coro_rate_try_take(coro_task *co, coro_rate *r, uint32_t n);
 
 /* coro_rate_fini -- check that nobody uses it: 0; -EBUSY. */
@@ -886,6 +1047,7 @@ static inline int coro_rate_fini(coro_rate *r)
     return coro__in_use(&r->line, NULL, false);
 }
 
+/* What a circuit breaker does with calls: lets them through; refuses them; tries a few. */
 typedef enum coro_breaker_is { CORO_BREAKER_CLOSED, CORO_BREAKER_OPEN, CORO_BREAKER_HALF_OPEN }
     coro_breaker_is;
 
@@ -923,7 +1085,10 @@ CORO_API CORO__MUST_USE int coro_breaker_enter(coro_task *co, coro_breaker *b);
  * before it opened, and ends while a probe is out, is taken for the probe. */
 CORO_API void coro_breaker_leave(coro_breaker *b, int rc);
 
-/* coro_breaker_state -- what coro_breaker_enter would find now. */
+/* coro_breaker_state -- what coro_breaker_enter would find now.
+ *
+ *   if (coro_breaker_state(co, my->breaker) == CORO_BREAKER_OPEN) ...
+ */
 CORO_API coro_breaker_is coro_breaker_state(coro_task *co, const coro_breaker *b);
 
 /* What pools of all types have in common. The first three are yours to set; zero: none. */
@@ -949,19 +1114,19 @@ typedef struct coro__pool_slot {
     uint8_t state;         /* CORO__POOL_FREE ... */
 } coro__pool_slot;
 
-/* CORO_POOL -- a pool of n resources, which live in it: typedef CORO_POOL(struct conn, 8) pool; */
+/* CORO_POOL -- a pool of n resources, which live in it: typedef CORO_POOL(struct db, 8) db_pool; */
 #define CORO_POOL(type, n)                                                                        \
     CORO__SLOTS_OF(coro_pool, struct { coro__pool_slot slot; type item; }, (n) > 0 ? (n) : -2,    \
                    CORO__FIFO)
 
 /* coro_pool_acquire -- get a resource: *item points to it.
  *
- *   CORO_TRY(my->fresh, coro_pool_acquire(co, my->pool, &my->conn));     // struct conn *conn;
+ *   CORO_TRY(my->fresh, coro_pool_acquire(co, my->pool, &my->db));       // struct db *db;
  *   if (my->fresh)
- *       CORO_TRY(coro_call(co, &my->open, conn_open, .conn = my->conn));
+ *       CORO_TRY(coro_call(co, &my->open, db_open, .db = my->db));
  *   ...
  *   CORO_FINALLY:
- *   coro_pool_release(my->pool, my->conn, CORO_ERR == 0);
+ *   coro_pool_release(my->pool, my->db, CORO_ERR == 0);
  *
  * The one that was used last comes first. Waits while all are out. One that is too old is given
  * only when there is no other, and no room: a busy pool goes on using those.
@@ -980,7 +1145,15 @@ typedef struct coro__pool_slot {
                        CORO__SHAPE(p))
 
 /* coro_pool_idle -- for a reaper: 1, and *item is one that has been idle, or alive, for too long,
- * or any one if the pool is closed; end it and release it as not healthy. 0: there is none. */
+ * or any one if the pool is closed; end it and release it as not healthy. 0: there is none.
+ *
+ *   coro_pool_close(my->pool);                             // this and the next line: at the end
+ *   CORO_TRY(coro_pool_drain(co, my->pool));
+ *   while (coro_pool_idle(co, my->pool, &my->db)) {
+ *       db_close(my->db);
+ *       coro_pool_release(my->pool, my->db, false);
+ *   }
+ */
 #define coro_pool_idle(co, p, item)                                                               \
     coro__pool_idle((co), CORO__HEAD_OF(coro_pool, p), (void *)CORO__TO_A_POINTER(p, item),       \
                     CORO__SHAPE(p))
