@@ -216,8 +216,9 @@
  * >>fd
  */
 
-/* What a loop waits with; coro_fd; coro_stream. */
+/* What a loop waits with. */
 typedef struct coro_reactor coro_reactor;
+
 typedef struct coro_fd coro_fd;
 typedef struct coro_stream coro_stream;
 

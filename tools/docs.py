@@ -22,7 +22,7 @@ import sys
 
 HEADERS = ["coro.h", "coro_sync.h", "coro_io.h"]
 OUT = "build/docs"
-NAME = r"\b(?:coro_[a-z0-9]\w*|CORO(?:_[A-Z0-9]\w*)?)\b"
+NAME = r"\b(?:coro_[a-z0-9]\w*|CORO(?:_[A-Z0-9]\w*)?)\b(?!\.h)"
 LABEL = re.compile(r"(Waits|Returns|Errors|Context): +(.*)")
 INLINE = re.compile(r": (int main\(void\) \{.*?\}|"
                     r"(?:typedef |[\w>-]+ = |\w+\()?(?:coro|CORO)_\w+\([^;]*?\)(?:\.?\w+| \w+)?;)")
@@ -41,9 +41,11 @@ class Entry:
         if first:
             head = re.match(r"(%s(?: %s)*) -- " % (NAME, NAME), first[2])
             if head:
-                for name in head.group(1).split():
-                    self.kinds.setdefault(name, "macro")
                 first[2] = first[2][head.end():]
+                named = {n: self.kinds.get(n, "") for n in head.group(1).split()}
+                for name in named:      # they come first; CORO_ERR is no constant
+                    named[name] = named[name].replace("constant", "") or "macro"
+                self.kinds = {**named, **{n: self.kinds[n] for n in self.kinds if n not in named}}
             inline = INLINE.search(first[2])
             self.inline = inline and inline.group(1)
             self.summary = summary_of(first[2])
@@ -85,17 +87,18 @@ class Header:
                 self.add(line, "", text[m.end():])
             else:
                 self.add(line, m.group(1), text[m.end():])
-        contents = " ".join(p[2] for p in self.intro if p[0] == "pre" and ">>" in p[2])
         for s in self.sections:
             if not s.title:
-                s.title = re.search(r">>%s +(.*)" % s.tag, contents).group(1)
+                s.title = re.search(r">>%s +(.*)" % s.tag, self.contents).group(1)
+        self.once()
 
     def head(self, text):
         """The comment at the head: what it is, the program, the guide, the table."""
         intro, rest = re.split(r"^ \* >>guide\n", text, 1, re.M)
         guide, table = re.split(r"^ \* >>names\n", rest, 1, re.M)
         self.title = re.match(r" \S+ -- (.*?\.)(?=\s)", intro.replace("\n *", ""), re.S).group(1)
-        self.intro = parts_of(1, intro)
+        self.contents = intro[intro.index(" * CONTENTS"):]
+        self.intro = parts_of(1, intro[:-len(self.contents)])[1:]
         self.guide = parts_of(1, guide)
         self.table = "\n".join(line[3:] for line in table.rstrip().split("\n")).strip("\n")
 
@@ -103,11 +106,18 @@ class Header:
         code = declaration_after(code)
         entry = Entry(line, text, code)
         if entry.names and (text.strip() or "typedef" not in code):
-            self.sections = self.sections or [Section("version", "What is this?", [])]
+            self.sections = self.sections or [Section("version", "which one this is", [])]
             self.sections[-1].entries.append(entry)
 
     def entries(self):
         return [e for s in self.sections for e in s.entries]
+
+    def once(self):
+        """A type that is declared here and defined there is described there."""
+        seen = set()
+        for e in reversed(self.entries()):
+            e.names = [n for n in e.names if n not in seen or len(e.names) == 1]
+            seen.update(e.names)
 
     def examples(self):
         for part in self.intro + [p for s in self.sections for p in s.parts]:
@@ -125,12 +135,14 @@ def without_comments(text):
 
 def declaration_after(text):
     """What stands between a comment and the next empty line or comment, outside of braces."""
-    lines, depth = [], 0
+    lines, depth, macro = [], 0, False
     for line in text.split("\n")[1:]:
         if depth == 0 and (not line.strip() or line.startswith("/*")):
             break
         lines.append(line)
-        depth += line.count("{") - line.count("}")
+        macro = macro or line.startswith("#")
+        depth += 0 if macro else line.count("{") - line.count("}")
+        macro = macro and line.endswith("\\")
     return "\n".join(lines)
 
 
@@ -176,8 +188,8 @@ def signatures_of(entry):
             shown.append(m.group(1))
     code = re.sub(r"^ *#(?:.*\\\n)*.*$", "", code, flags=re.M)
     for chunk in chunks_of(code):
-        text = re.sub(r"\bCORO_API\b|\bCORO__\w+\b|\bstatic\b|\binline\b|__attribute__ *\(\(.*?\)\)\)",
-                      "", chunk.split("{")[0].rstrip(";"))
+        text = re.sub(r"\b(CORO_API|CORO__\w+|static|inline)\b|__attribute__ *\(\(.*?\)\)\)", "",
+                      chunk.split("{")[0].rstrip(";"))
         text = re.sub(r"\s+", " ", text).strip()
         m = re.search(r"\bcoro_\w+\(", text)
         if m and "__" not in m.group():
@@ -250,6 +262,10 @@ def is_code(text):
     return any(re.search(r"[;}]$|\) \.\.\.$", re.sub(r" *//.*", "", row)) for row in text.split("\n"))
 
 
+def sentence(text):
+    return text if re.match(NAME, text) else text[0].upper() + text[1:]
+
+
 def summary_of(text):
     """A paragraph's first sentence, without an example that stands in it."""
     text = INLINE.sub(".", text)
@@ -317,6 +333,286 @@ def check(headers):
     return 0 if good and not found else 1
 
 
+# ---- the page ------------------------------------------------------------------------------------
+
+PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>coro %(version)s</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>
+:root { --back: #fff; --side: #f6f7f9; --text: #1c2128; --soft: #5b6470; --line: #dfe3e8;
+        --link: #0a58b0; --code: #f3f5f8; --note: #6a737d; --mark: #b34700;
+        color-scheme: light dark }
+@media (prefers-color-scheme: dark) { :root {
+        --back: #15181c; --side: #1b1f24; --text: #dde2e8; --soft: #98a2ae; --line: #30363d;
+        --link: #6cb0ff; --code: #1f242a; --note: #8b949e; --mark: #f0a060 } }
+* { box-sizing: border-box }
+body { margin: 0; background: var(--back); color: var(--text);
+       font: 16px/1.55 system-ui, "Segoe UI", "DejaVu Sans", sans-serif }
+a { color: var(--link); text-decoration: none } a:hover { text-decoration: underline }
+code, pre { font: .86em/1.5 ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace }
+pre { background: var(--code); border-radius: 6px; padding: .7em .9em; overflow-x: auto;
+      margin: .7em 0; line-height: 1.45 }
+pre a { color: inherit } pre a:hover { color: var(--link) } pre i { color: var(--note) }
+nav { position: fixed; top: 0; bottom: 0; left: 0; width: 19rem; overflow-y: auto;
+      background: var(--side); border-right: 1px solid var(--line); padding: 1rem;
+      font-size: .86em }
+nav input { width: 100%%; font: inherit; padding: .45em .6em; border-radius: 6px;
+            border: 1px solid var(--line); background: var(--back); color: inherit }
+nav summary { cursor: pointer; margin: .15em 0 } nav summary::marker { color: var(--soft) }
+nav h4 { margin: 1.2em 0 .3em; font-size: 1.15em } nav h4 a { color: inherit }
+nav ul { list-style: none; margin: 0; padding: 0 0 0 .8em }
+nav li { overflow: hidden; text-overflow: ellipsis; white-space: nowrap }
+#found { padding: .6em 0 0 } #found li { white-space: normal; margin-bottom: .5em }
+#found small { display: block; color: var(--soft) }
+main { margin-left: 19rem; padding: 1.2rem 2.5rem 50vh; max-width: 64rem }
+h1 { font-size: 1.7em; margin: 1.6em 0 .2em } h2 { font-size: 1.3em; margin: 2em 0 .3em }
+h1 small, h2 small { font-weight: normal; font-size: 1rem; color: var(--soft); display: block }
+main > h1:first-child { margin-top: 0 }
+h3 { font: 600 1.05em ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace;
+     margin: 0; display: flex; flex-wrap: wrap; gap: 0 .8em; align-items: baseline }
+h3 a { color: inherit } h3 small { margin-left: auto; font: .8em system-ui, sans-serif;
+     color: var(--soft) }
+article { border-top: 1px solid var(--line); padding: 1.1em 0 .6em }
+article:target { box-shadow: -4px 0 0 var(--link); padding-left: 1em; margin-left: -1em }
+article p, article dl { margin: .6em 0 } article p.example { margin: .6em 0 -.4em;
+     font-size: .86em; color: var(--soft) }
+dl { display: grid; grid-template-columns: 5.5rem 1fr; gap: .15em .5em } dt { color: var(--soft) }
+.n { white-space: nowrap } dd { margin: 0 } p code, dd code { color: var(--mark) } p code a, dd code a { color: var(--link) }
+details > summary { cursor: pointer; color: var(--soft) }
+@media (max-width: 60rem) { nav { position: static; width: auto; border: 0 }
+     main { margin: 0; padding: 1rem } }
+</style></head><body>
+<nav><input id="search" type="search" placeholder="search: type / and words" autocomplete="off">
+<ul id="found"></ul><div id="contents">%(contents)s</div></nav>
+<main>%(main)s</main>
+<script>
+"use strict";
+const input = document.getElementById("search"), found = document.getElementById("found");
+const all = [...document.querySelectorAll("article")].map(a => ({
+    a, names: a.dataset.names.toLowerCase(), text: a.textContent.toLowerCase() }));
+function rank(e, words) {   // the smaller the better; 9: not at all
+    if (!words.every(w => e.text.includes(w))) return 9;
+    const name = words.join("_"), names = e.names.split(" ");
+    return names.some(n => n === name || n === "coro_" + name) ? 0
+        : names.some(n => n.startsWith("coro_" + name) || n.startsWith(name)) ? 1
+        : words.every(w => e.names.includes(w)) ? 2
+        : words.some(w => e.names.includes(w)) ? 3 : 4;
+}
+input.oninput = () => {
+    const words = input.value.toLowerCase().split(/[\\s_()]+/).filter(w => w);
+    const best = !words.length ? [] : all.map(e => [rank(e, words), e]).filter(r => r[0] < 9)
+        .sort((x, y) => x[0] - y[0]).slice(0, 40);
+    found.replaceChildren(...best.map(([, e]) => {
+        const li = document.createElement("li"), a = document.createElement("a"),
+              small = document.createElement("small");
+        a.href = "#" + e.a.id;
+        a.textContent = e.a.dataset.names;
+        small.textContent = e.a.dataset.summary;
+        li.append(a, small);
+        return li;
+    }));
+    if (words.length && !best.length) found.textContent = "nothing";
+    document.getElementById("contents").hidden = words.length > 0;
+};
+input.onkeydown = e => {
+    if (e.key === "Enter" && found.firstChild?.firstChild) found.firstChild.firstChild.click();
+    if (e.key === "Escape") { input.value = ""; input.oninput(); input.blur(); }
+};
+document.onkeydown = e => {
+    if (e.key === "/" && document.activeElement !== input) { e.preventDefault(); input.focus(); }
+};
+</script></body></html>
+"""
+
+
+class Page:
+    def __init__(self, headers):
+        self.headers = headers
+        self.anchor = {}            # of each name
+        for h in headers:
+            for e in h.entries():
+                for name in e.names:
+                    self.anchor.setdefault(name, e.names[0])
+
+    def links(self, text, own=()):
+        """Text as HTML, in which names are links."""
+        def link(m):
+            at = self.anchor.get(m.group())
+            return m.group() if not at or at in own else '<a href="#%s">%s</a>' % (at, m.group())
+        return re.sub(NAME, link, html.escape(text, quote=False))
+
+    def code(self, text, own=()):
+        text = re.sub(r"/\*.*?\*/|(?<![:\w])//[^\n]*", r"<i>\g<0></i>", self.links(text, own),
+                      flags=re.S)
+        return "<pre>%s</pre>\n" % text
+
+    def prose(self, text, own=()):
+        """A paragraph: what is code in it looks like code."""
+        pieces, at = [], 0
+        pattern = r"%s|`([^`]+)`|-E[A-Z]{3,}\b|-[DO]\w+(?:=\w+)?|\b(?:%s)(?:\(\))?" % (INLINE.pattern, NAME)
+        for m in re.finditer(pattern, text):
+            inside = m.group(1) or m.group(2)
+            pieces.append(html.escape(text[at:m.start()], quote=False))
+            inside = inside or m.group()
+            pieces.append((": " if m.group(1) else "") + "<code%s>%s</code>" % (
+                "" if " " in inside else " class=n", self.links(inside, own)))
+            at = m.end()
+        return "".join(pieces) + html.escape(text[at:], quote=False)
+
+    def parts(self, parts, own=()):
+        out, labels = "", ""
+        for kind, _, text, *label in parts:
+            if kind == "label":
+                labels += "<dt>%s</dt><dd>%s</dd>" % (label[0], self.prose(text, own))
+            elif kind == "pre":
+                out += self.code(text, own)
+            elif kind == "list":
+                out += "<ul>%s</ul>" % "".join("<li><p>%s</p></li>" % self.prose(t) for t in text)
+            else:
+                out += "<p>%s</p>\n" % self.prose(sentence(text), own)
+        return out + ("<dl>%s</dl>" % labels if labels else "")
+
+    def entry(self, e, header):
+        own = e.names
+        shown = signatures_of(e)
+        code = self.code(shown, own) if shown else ""
+        if shown.count("\n") > 24:
+            code = "<details><summary>%d lines</summary>%s</details>" % (shown.count("\n"), code)
+        other = "" if e.examples() else self.example_elsewhere(e, header)
+        return ('<article id="%s" data-names="%s" data-summary="%s"><h3>%s<small>%s</small></h3>\n'
+                '%s%s%s</article>\n' % (
+                    own[0], " ".join(own), html.escape(e.summary),
+                    " ".join('<a href="#%s">%s</a>' % (own[0], name) for name in own),
+                    ", ".join(dict.fromkeys(e.kinds[name] for name in own)),
+                    code, self.parts(e.parts, own), other))
+
+    def example_elsewhere(self, e, header):
+        found = example_of(e, header)
+        return "" if not found else '<p class="example">from <a href="#%s">%s</a>:</p>%s' % (
+            found[0], found[0], self.code(found[1], e.names))
+
+    def write(self):
+        main, contents = "", ""
+        for h in self.headers:
+            key = h.name[:-2]
+            main += '<h1 id="%s">%s<small>%s</small></h1>%s<h2 id="%s-guide">Guide</h2>%s' % (
+                h.name, h.name, self.prose(h.title), self.parts(h.intro), key, self.parts(h.guide))
+            main += '<h2 id="%s-names">Names</h2>%s' % (key, self.code(h.table))
+            contents += ('<h4><a href="#%s">%s</a></h4><a href="#%s-guide">guide</a>, '
+                         '<a href="#%s-names">table of names</a>' % (h.name, h.name, key, key))
+            for s in h.sections:
+                at = "%s-%s" % (key, s.tag)
+                main += '<h2 id="%s">%s<small>%s</small></h2>%s%s' % (
+                    at, s.tag, self.prose(s.title), self.parts(s.parts),
+                    "".join(self.entry(e, h) for e in s.entries))
+                rows = ['<li><a href="#%s" title="%s">%s</a></li>' % (
+                            e.names[0], html.escape(e.summary), name)
+                        for e in s.entries for name in e.names
+                        if e.kinds[name] != "constant" or "type" not in e.kinds.values()]
+                contents += ('<details><summary><a href="#%s">%s</a></summary><ul>%s</ul>'
+                             '</details>' % (at, s.tag, "".join(rows)))
+        write(OUT + "/index.html", PAGE % {"version": self.headers[0].version, "main": main,
+                                           "contents": contents})
+
+
+def example_of(entry, header):
+    """(whose, code): an example of another entry in which a name of this one is used."""
+    wanted = re.compile(r"\b(%s)\b" % "|".join(entry.names))
+    if not any(entry.kinds[n] in ("function", "macro") for n in entry.names):
+        return None
+    near = next(s for s in header.sections if entry in s.entries)
+    for e in near.entries + header.entries():
+        for _, code in e.examples():
+            if wanted.search(code):
+                return e.names[0], code
+    return None
+
+
+# ---- manual pages --------------------------------------------------------------------------------
+
+def roff(text):
+    text = text.replace("\\", "\\e").replace("-", "\\-")
+    return "\n".join("\\&" + row if row[:1] in (".", "'") else row for row in text.split("\n"))
+
+
+def roff_parts(parts):
+    out = ""
+    for kind, _, text, *label in parts:
+        if kind == "label":
+            out += ".TP 12\n%s:\n%s\n" % (label[0], roff(text))
+        elif kind == "pre":
+            out += ".PP\n.in +4n\n.EX\n%s\n.EE\n.in\n" % roff(text)
+        elif kind == "list":
+            out += "".join(".IP \\(bu 3\n%s\n" % roff(t) for t in text)
+        else:
+            out += ".PP\n%s\n" % roff(sentence(text))
+    return out
+
+
+def roff_head(title, section, version, names, summary):
+    return '.TH %s %d "" "coro %s" "coro"\n.SH NAME\n%s \\- %s\n' % (
+        title, section, version, roff(", ".join(names)), roff(summary or "part of coro"))
+
+
+def man_page(e, header, version):
+    shown = signatures_of(e)
+    page = roff_head(e.names[0].upper(), 3, version, e.names, e.summary)
+    page += ".SH SYNOPSIS\n.EX\n#include <%s>\n%s\n.EE\n" % (header.name, roff("\n" + shown))
+    page += ".SH DESCRIPTION\n" + roff_parts(e.parts).replace(".PP\n", "", 1)
+    other = None if e.examples() else example_of(e, header)
+    if other:
+        page += ".SH EXAMPLES\nFrom\n.BR %s (3):\n%s" % (
+            roff(other[0]), roff_parts([["pre", 0, other[1]]]))
+    near = next(s for s in header.sections if e in s.entries)
+    also = ["%s(3)" % n for o in near.entries if o is not e for n in o.names[:1]][:12]
+    return page + ".SH SEE ALSO\n%s\n" % roff(", ".join(["%s(7)" % header.name[:-2]] + also))
+
+
+def man_overview(header):
+    page = roff_head(header.name[:-2].upper(), 7, header.version, [header.name[:-2]],
+                     header.title.rstrip("."))
+    page += ".SH SYNOPSIS\n" + roff_parts(header.intro).replace(".PP\n", "", 1)
+    page += ".SH GUIDE\n" + roff_parts(header.guide).replace(".PP\n", "", 1)
+    page += ".SH NAMES\n.EX\n%s\n.EE\n" % roff(header.table)
+    for s in header.sections:
+        page += ".SH %s\n%s\n%s" % (s.tag.upper(), roff(s.title), roff_parts(s.parts))
+        for e in s.entries:
+            page += ".TP\n.BR %s (3)\n%s\n" % (
+                " \"(3), \" ".join(roff(n) for n in e.names), roff(e.summary or "see there"))
+    return page
+
+
+def write_man(headers):
+    shutil.rmtree(OUT + "/man", ignore_errors=True)
+    pages = {}                  # by name in lower case: CORO_TASK and coro_task may be one file
+    for h in headers:
+        write("%s/man/man7/%s.7" % (OUT, h.name[:-2]), man_overview(h))
+        for e in h.entries():
+            pages.setdefault(e.names[0].lower(), []).append((h, e))
+    for pair in pages.values():
+        first = pair[0][1].names[0]
+        write("%s/man/man3/%s.3" % (OUT, first),
+              "".join(man_page(e, h, headers[0].version) for h, e in pair))
+        for name in [n for _, e in pair for n in e.names]:
+            path = "%s/man/man3/%s.3" % (OUT, name)
+            if not os.path.exists(path):
+                write(path, ".so man3/%s.3\n" % first)
+
+
+def write(path, text):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(text)
+
+
+def main():
+    headers = [Header(name) for name in HEADERS if os.path.exists(name)]
+    if sys.argv[1:] == ["--check"]:
+        return check(headers)
+    Page(headers).write()
+    write_man(headers)
+    return 0
+
+
 if __name__ == "__main__":
-    all_headers = [Header(name) for name in HEADERS if os.path.exists(name)]
-    sys.exit(check(all_headers))
+    sys.exit(main())
