@@ -1793,7 +1793,7 @@ typedef struct coro_around {
  *
  *   struct idle { CORO_FRAME; };
  *   CORO_LIBRARY_DECLARE(idle);
- *   CORO_LIBRARY(idle) { CORO_BEGIN(); CORO_END(0); }                    // under CORO_IMPLEMENTATION
+ *   CORO_LIBRARY(idle) { CORO_BEGIN(); CORO_END(0); }
  */
 #if defined CORO_SHARED && defined __cplusplus
 #define CORO_LIBRARY_DECLARE(name) extern "C" { CORO_DECLARE(name); } CORO__SEMICOLON

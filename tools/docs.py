@@ -39,10 +39,10 @@ class Entry:
         self.summary = ""
         first = next((p for p in self.parts if p[0] == "p"), None)
         if first:
-            head = re.match(r"(%s(?: %s)*) -- " % (NAME, NAME), first[2])
+            head = re.match(r"(%s(?:,? %s)*) -- " % (NAME, NAME), first[2])
             if head:
                 first[2] = first[2][head.end():]
-                named = {n: self.kinds.get(n, "") for n in head.group(1).split()}
+                named = {n: self.kinds.get(n, "") for n in re.findall(NAME, head.group(1))}
                 for name in named:      # they come first; CORO_ERR is no constant
                     named[name] = named[name].replace("constant", "") or "macro"
                 self.kinds = {**named, **{n: self.kinds[n] for n in self.kinds if n not in named}}
@@ -259,7 +259,8 @@ def programs_in(parts):
 
 
 def is_code(text):
-    return any(re.search(r"[;}]$|\) \.\.\.$", re.sub(r" *//.*", "", row)) for row in text.split("\n"))
+    text = re.sub(r" *//.*", "", text)
+    return bool(re.search(r"([;}]|\) \.\.\.)$", text, re.M))
 
 
 def sentence(text):
@@ -274,9 +275,8 @@ def summary_of(text):
 
 # ---- the check -----------------------------------------------------------------------------------
 
-def problems_of(header):
+def problems_of(header, uses):
     described = {name for e in header.entries() for name in e.names}
-    uses = "\n".join(code for _, code in header.examples())
     for name, kind in header.public.items():
         if name not in described:
             yield "%s has no entry" % name
@@ -290,8 +290,8 @@ def c_file_of(number, line, code, header):
     """An example as something that compiles."""
     code = re.sub(r"//.*", "", code)
     code += "}" * (code.count("{") - code.count("}"))
-    as_it_is = re.search(r"^\{$|^(static|int|void|coro_op|CORO_DECLARE|CORO_DEFINE|CORO)\b[^;=]*"
-                         r"\([^;=]*\)(;| *\{|$)", code, re.M)
+    as_it_is = re.search(r"^\{$|^(static|int|void|coro_op|CORO|CORO_(DECLARE|DEFINE|LIBRARY))\b"
+                         r"[^;=]*\([^;=]*\)(;| *\{|$)", code, re.M)
     code = '#line %d "%s"\n%s\n' % (line, header, code.replace("...", "{ }"))
     if as_it_is:
         return code.replace(" main(", " docs_main%d(" % number)
@@ -327,7 +327,8 @@ def compiles(headers):
 
 
 def check(headers):
-    found = ["%s: %s" % (h.name, p) for h in headers for p in problems_of(h)]
+    uses = "\n".join(code for h in headers for _, code in h.examples())
+    found = ["%s: %s" % (h.name, p) for h in headers for p in problems_of(h, uses)]
     print("".join(p + "\n" for p in found), end="")
     good = compiles(headers)
     return 0 if good and not found else 1
@@ -377,7 +378,8 @@ article:target { box-shadow: -4px 0 0 var(--link); padding-left: 1em; margin-lef
 article p, article dl { margin: .6em 0 } article p.example { margin: .6em 0 -.4em;
      font-size: .86em; color: var(--soft) }
 dl { display: grid; grid-template-columns: 5.5rem 1fr; gap: .15em .5em } dt { color: var(--soft) }
-.n { white-space: nowrap } dd { margin: 0 } p code, dd code { color: var(--mark) } p code a, dd code a { color: var(--link) }
+dd { margin: 0 } .n { white-space: nowrap }
+p code, dd code { color: var(--mark) } p code a, dd code a { color: var(--link) }
 details > summary { cursor: pointer; color: var(--soft) }
 @media (max-width: 60rem) { nav { position: static; width: auto; border: 0 }
      main { margin: 0; padding: 1rem } }
@@ -431,8 +433,11 @@ class Page:
         self.anchor = {}            # of each name
         for h in headers:
             for e in h.entries():
+                e.id = e.names[0]
+                if e.id in self.anchor:     # coro_io.h has a coro_run, too
+                    e.id += "-" + h.name[:-2]
                 for name in e.names:
-                    self.anchor.setdefault(name, e.names[0])
+                    self.anchor.setdefault(name, e.id)
 
     def links(self, text, own=()):
         """Text as HTML, in which names are links."""
@@ -449,7 +454,8 @@ class Page:
     def prose(self, text, own=()):
         """A paragraph: what is code in it looks like code."""
         pieces, at = [], 0
-        pattern = r"%s|`([^`]+)`|-E[A-Z]{3,}\b|-[DO]\w+(?:=\w+)?|\b(?:%s)(?:\(\))?" % (INLINE.pattern, NAME)
+        pattern = r"%s|`([^`]+)`|-E[A-Z]{3,}\b|-[DO]\w+(?:=\w+)?|%s(?:\(\))?" % (
+            INLINE.pattern, NAME)
         for m in re.finditer(pattern, text):
             inside = m.group(1) or m.group(2)
             pieces.append(html.escape(text[at:m.start()], quote=False))
@@ -481,8 +487,8 @@ class Page:
         other = "" if e.examples() else self.example_elsewhere(e, header)
         return ('<article id="%s" data-names="%s" data-summary="%s"><h3>%s<small>%s</small></h3>\n'
                 '%s%s%s</article>\n' % (
-                    own[0], " ".join(own), html.escape(e.summary),
-                    " ".join('<a href="#%s">%s</a>' % (own[0], name) for name in own),
+                    e.id, " ".join(own), html.escape(e.summary),
+                    " ".join('<a href="#%s">%s</a>' % (e.id, name) for name in own),
                     ", ".join(dict.fromkeys(e.kinds[name] for name in own)),
                     code, self.parts(e.parts, own), other))
 
@@ -506,7 +512,7 @@ class Page:
                     at, s.tag, self.prose(s.title), self.parts(s.parts),
                     "".join(self.entry(e, h) for e in s.entries))
                 rows = ['<li><a href="#%s" title="%s">%s</a></li>' % (
-                            e.names[0], html.escape(e.summary), name)
+                            e.id, html.escape(e.summary), name)
                         for e in s.entries for name in e.names
                         if e.kinds[name] != "constant" or "type" not in e.kinds.values()]
                 contents += ('<details><summary><a href="#%s">%s</a></summary><ul>%s</ul>'
