@@ -112,15 +112,15 @@ have = test -e $(1) || { echo "skipped: no $(1)"; exit $(if $(STRICT),1,0); }
 .SECONDARY:
 .PHONY: test unit demo examples bench bench-core bench-sync bench-io lint lint-examples tidy \
         fail harness matrix size cover install clean help probe chip-cortexm chip-avr \
-        cover-report libraries \
-        show-demo
+        cover-report libraries show-demo docs check-install
 
 # ---- test ----------------------------------------------------------------------------------------
 
 # With a filter only the tests proper are meant.
 test: $(B)/tests ## build and run the tests, with what every machine has
 	@$(TEST_ENV) tools/tally.sh '$(RUN) $(B)/tests' $(if $(FILTER),, \
-	    'CC="$(CC)" CFLAGS="$(LANGUAGE)" test/harness.sh' tools/tidy.sh 'CLANG=none tools/fail.sh')
+	    'CC="$(CC)" CFLAGS="$(LANGUAGE)" test/harness.sh' tools/tidy.sh 'CLANG=none tools/fail.sh' \
+	    '$(call need,python3); python3 tools/docs.py --check')
 
 unit: $(B)/tests ## the tests proper, without those of the tools
 	@$(if $(RUN),$(call need,$(firstword $(RUN)));) $(TEST_ENV) $(RUN) $(B)/tests
@@ -270,6 +270,7 @@ examples, clang, asan: examples CC=clang SAN=asan
 libraries: libraries SAN=asan
 demo:     demo
 size:     size
+install:  check-install
 endef
 export MATRIX
 
@@ -288,7 +289,10 @@ chip-avr:
 
 VERSION = $(shell sed -n 's/^.*define CORO_VERSION  *"\([^"]*\)".*/\1/p' coro.h)
 
-install: ## PREFIX=/usr/local: the headers, and coro.pc for pkg-config
+docs: ## the reference, out of the headers: build/docs/index.html, and manual pages
+	@$(call need,python3); python3 tools/docs.py && echo build/docs/index.html
+
+install: ## PREFIX=/usr/local: the headers, coro.pc for pkg-config, manual pages
 	@test -n '$(VERSION)' || { echo 'coro.h has no line: #define CORO_VERSION "x.y.z"'; exit 1; }
 	@mkdir -p '$(DESTDIR)$(PREFIX)/include' '$(DESTDIR)$(PREFIX)/share/pkgconfig' build
 	@printf '%s\n' 'prefix=$(PREFIX)' 'includedir=$${prefix}/include' '' 'Name: coro' \
@@ -296,6 +300,14 @@ install: ## PREFIX=/usr/local: the headers, and coro.pc for pkg-config
 	    'Cflags: -I$${includedir}' 'Libs: -pthread' > build/coro.pc
 	@install -m 644 $(HEADERS) '$(DESTDIR)$(PREFIX)/include'
 	@install -m 644 build/coro.pc '$(DESTDIR)$(PREFIX)/share/pkgconfig'
+	@command -v python3 >/dev/null || { echo 'no python3: no manual pages'; exit 0; }; \
+	python3 tools/docs.py && for s in 3 7; do \
+	    mkdir -p '$(DESTDIR)$(PREFIX)/share/man/man'$$s && \
+	    install -m 644 build/docs/man/man$$s/* '$(DESTDIR)$(PREFIX)/share/man/man'$$s || exit; \
+	done
+
+check-install: ## test `make install`, and CMake and Meson, where they are
+	@STRICT=$(STRICT) test/install.sh
 
 clean: ## remove build/
 	@rm -rf build
