@@ -133,7 +133,7 @@ with_meson() {
     cp examples/workers.c examples/blocking.c "$folder/examples"
     cat > "$folder/meson.build" << END
 project('user', 'c', default_options: ['c_std=c11'])
-coro = dependency('coro')
+coro = dependency('coro', fallback: 'coro')
 subdir('examples')
 END
     cat > "$folder/examples/meson.build" << END
@@ -141,9 +141,6 @@ foreach name : ['workers', 'blocking']
     executable(name, name + '.c', dependencies: coro)
 endforeach
 END
-    echo '[wrap-file]
-[provide]
-coro = coro_dep' > "$folder/subprojects/coro.wrap"
     meson setup "$folder/build" "$folder" && ninja -C "$folder/build" &&
         examples_run "$folder/build"
 }
