@@ -28,6 +28,10 @@ INLINE = re.compile(r": (int main\(void\) \{.*?\}|"
                     r"(?:typedef |[\w>-]+ = |\w+\()?(?:coro|CORO)_\w+\([^;]*?\)(?:\.?\w+| \w+)?;)")
 
 
+PLACE = {"c": "in a coroutine's body", "t": "anywhere on the loop's thread",
+         "i": "also in interrupts and other threads"}
+
+
 class Entry:
     """A comment with what it describes."""
 
@@ -91,6 +95,7 @@ class Header:
             if not s.title:
                 s.title = re.search(r">>%s +(.*)" % s.tag, self.contents).group(1)
         self.once()
+        self.add_contexts()
 
     def head(self, text):
         """The comment at the head: what it is, the program, the guide, the table."""
@@ -111,6 +116,28 @@ class Header:
 
     def entries(self):
         return [e for s in self.sections for e in s.entries]
+
+    def add_contexts(self):
+        """What the table says of a name, in words, is its Context, unless it has one."""
+        said, names, text = {}, [], ""
+        for row in self.table.split("\n"):
+            after = re.match(r" *((?:%s\s+)+)(yes|no|blocks|-)" % NAME +
+                             r"\s+(yes|no|-)\s+(yes|no|-)\s+(.+)", row)
+            before = re.match(r" *(yes|no) +(yes|no) +([cti]) ", row)
+            if before or not (after or re.fullmatch(r"\s*(?:%s\s*)+" % NAME, row)):
+                names, text = [], ""
+            if after:
+                text = in_words(after[5], after[2], after[3], after[4])
+            elif before:
+                text = in_words(before[3], before[1], before[1], before[2])
+            names += re.findall(NAME, row)
+            if text:
+                said.update(dict.fromkeys(names, text))
+            if after:
+                names, text = [], ""
+        for e in self.entries():
+            if e.names[0] in said and not any(p[3:] == ["Context"] for p in e.parts):
+                e.parts.append(["label", e.line, said[e.names[0]], "Context"])
 
     def once(self):
         """A type that is declared here and defined there is described there."""
@@ -261,6 +288,14 @@ def programs_in(parts):
 def is_code(text):
     text = re.sub(r" *//.*", "", text)
     return bool(re.search(r"([;}]|\) \.\.\.)$", text, re.M))
+
+
+def in_words(where, wait, cancel, fail):
+    yes = ["may wait"] * (wait == "yes") + ["blocks"] * (wait == "blocks")
+    yes += ["can be cancelled"] * (cancel == "yes") + ["can fail"] * (fail == "yes")
+    letter = re.match(r"([cti])(?=$|[ ,])", where)
+    place = PLACE[letter[1]] + where[1:].split(",")[0] if letter else where
+    return place + ("; " + ", ".join(yes) if yes else "")
 
 
 def sentence(text):
