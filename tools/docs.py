@@ -124,8 +124,10 @@ class Header:
             after = re.match(r" *((?:%s\s+)+)(yes|no|blocks|-)" % NAME +
                              r"\s+(yes|no|-)\s+(yes|no|-)\s+(.+)", row)
             before = re.match(r" *(yes|no) +(yes|no) +([cti]) ", row)
-            if before or not (after or re.fullmatch(r"\s*(?:%s\s*)+" % NAME, row)):
+            if not after and not re.fullmatch(r"\s*(?:%s\s*)+" % NAME, row):
                 names, text = [], ""
+                if not before:
+                    continue
             if after:
                 text = in_words(after[5], after[2], after[3], after[4])
             elif before:
