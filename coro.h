@@ -1286,7 +1286,7 @@ static inline coro_op coro_sleep(coro_task *co, coro_time d);
  *       my->next = coro_time_after(my->next, CORO_MS(100));
  *   }
  *
- * Returns, fails as coro_sleep.
+ * Returns and fails as coro_sleep.
  */
 CORO_API CORO__MUST_USE coro_op coro_sleep_until(coro_task *co, coro_time t);
 
@@ -1502,10 +1502,11 @@ CORO_API void *coro_context_get(const coro_task *co, const void *key);
 
 /* coro_loop_init -- for owners of a loop. options may be null. Then spawn into &loop->root.
  *
- *   coro_loop_init(&loop, &(coro_options){.slow_step = CORO_MS(10)});
- *   coro_spawn(&loop.root, worker, .q = &jobs);
- *   coro_loop_run(&loop);
- *   coro_loop_fini(&loop);
+ *   if (coro_loop_init(&loop, &(coro_options){.slow_step = CORO_MS(10)}) == 0) {
+ *       coro_spawn(&loop.root, worker, .q = &jobs);
+ *       rc = coro_loop_run(&loop);
+ *       coro_loop_fini(&loop);
+ *   }
  *
  * Errors:     -EINVAL, -ENOMEM, -ENOSYS, as for coro_run.
  */
@@ -1863,8 +1864,10 @@ CORO__MUST_USE static inline coro_op coro_refuse(const coro_task *co)
  *   void box_fill(struct gate *box, int value)             // for who came last: a stack
  *   {
  *       coro_task *task = coro_waitq_last(&box->waiting);
- *       *(int *)coro_word(task) = value;
- *       coro_complete(task, 1);
+ *       if (task) {
+ *           *(int *)coro_word(task) = value;
+ *           coro_complete(task, 1);
+ *       }
  *   }
  */
 static inline intptr_t coro_word(const coro_task *task)
@@ -1896,9 +1899,8 @@ static inline coro_task *coro_waitq_last(const coro_waitq *queue)
 
 /* coro_waitq_before -- the one before task in the queue, or null.
  *
- *   coro_task *t = coro_waitq_last(&gate.waiting);         // the one with the smallest word ...
- *   while (coro_waitq_before(&gate.waiting, t) && coro_word(t) > my->n)
- *       t = coro_waitq_before(&gate.waiting, t);
+ *   for (coro_task *t = coro_waitq_last(&gate.waiting); t; t = coro_waitq_before(&gate.waiting, t))
+ *       puts(coro_task_name(t));                           // the newest first
  */
 static inline coro_task *coro_waitq_before(const coro_waitq *queue, const coro_task *task)
 {

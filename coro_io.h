@@ -1091,9 +1091,9 @@ CORO_API CORO__MUST_USE coro_op coro_file_read(coro_task *co, coro_file *f, void
 
 /* coro_file_write -- write all n bytes at an offset: n. On an error some may have been written.
  *
+ *   CORO_TRY(my->n, coro_file_read(co, &my->log, my->buf, sizeof my->buf, 0));
  *   CORO_TRY(coro_file_stat(co, &my->log, &my->st));
- *   CORO_TRY(my->n, coro_file_read(co, &my->log, my->buf, 512, my->st.st_size - 512));
- *   CORO_TRY(coro_file_write(co, &my->log, my->buf, (size_t)my->n, 0));
+ *   CORO_TRY(coro_file_write(co, &my->log, my->buf, (size_t)my->n, my->st.st_size));
  *   CORO_TRY(coro_file_sync(co, &my->log));
  *   CORO_FINALLY:
  *   coro_file_close(&my->log);

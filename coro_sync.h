@@ -390,12 +390,7 @@ typedef struct coro_mutex {
 
 /* coro_mutex_lock -- lock it; coro_mutex_unlock in FINALLY.
  *
- *   CORO_AWAIT(my->rc, coro_mutex_lock(co, &my->lock));
- *   if (my->rc == -EOWNERDEAD) {
- *       tidy_up();
- *       coro_mutex_repair(&my->lock);
- *       CORO_TRY(coro_mutex_lock(co, &my->lock));
- *   }
+ *   CORO_TRY(coro_mutex_lock(co, &my->lock));
  *   ...
  *   CORO_FINALLY:
  *   coro_mutex_unlock(co, &my->lock);
@@ -407,10 +402,7 @@ typedef struct coro_mutex {
  */
 CORO__MUST_USE static inline coro_op coro_mutex_lock(coro_task *co, coro_mutex *m);
 
-/* coro_mutex_try_lock -- 0: it is yours; -EAGAIN: somebody has it; else as coro_mutex_lock.
- *
- *   if (coro_mutex_try_lock(co, &my->lock) == 0) ...
- */
+/* coro_mutex_try_lock -- 0: it is yours; -EAGAIN: somebody has it; else as coro_mutex_lock. */
 CORO_API CORO__MUST_USE int coro_mutex_try_lock(coro_task *co, coro_mutex *m);
 
 /* coro_mutex_unlock -- hand it to the one who has waited longest. -EPERM: it is not yours; nothing
@@ -418,7 +410,13 @@ CORO_API CORO__MUST_USE int coro_mutex_try_lock(coro_task *co, coro_mutex *m);
 static inline int coro_mutex_unlock(coro_task *co, coro_mutex *m);
 
 /* coro_mutex_repair -- after -EOWNERDEAD, when what it protects is in order again: it can be used.
- * -EINVAL: it was in order. */
+ * -EINVAL: it was in order.
+ *
+ *   if (coro_mutex_try_lock(co, &my->lock) == -EOWNERDEAD) {
+ *       tidy_up();
+ *       coro_mutex_repair(&my->lock);
+ *   }
+ */
 static inline int coro_mutex_repair(coro_mutex *m)
 {
     int rc = m->dead ? 0 : -EINVAL;
@@ -504,12 +502,12 @@ CORO__MUST_USE static inline coro_op coro_rwlock_read_lock(coro_task *co, coro_r
 
 /* coro_rwlock_write_lock -- to write, alone.
  *
- *   CORO_AWAIT(my->rc, coro_rwlock_write_lock(co, &my->table));
- *   if (my->rc == -EOWNERDEAD)
- *       coro_rwlock_repair(&my->table);                    // and lock it again
+ *   CORO_TRY(coro_rwlock_write_lock(co, &my->table));
  *   ...
- *   coro_rwlock_downgrade(co, &my->table);                 // read on, then coro_rwlock_read_unlock
- *   coro_rwlock_write_unlock(co, &my->table);              // or this
+ *   if (my->again)
+ *       coro_rwlock_downgrade(co, &my->table);             // read on, then coro_rwlock_read_unlock
+ *   else
+ *       coro_rwlock_write_unlock(co, &my->table);
  */
 CORO__MUST_USE static inline coro_op coro_rwlock_write_lock(coro_task *co, coro_rwlock *l)
 {
@@ -549,7 +547,7 @@ static inline int coro_rwlock_downgrade(coro_task *co, coro_rwlock *l)
 /* coro_rwlock_limit -- how many may read: coro_rwlock_limit(&my->table, 10); -EINVAL: none. */
 CORO_API int coro_rwlock_limit(coro_rwlock *l, coro_count readers);
 
-/* coro_rwlock_repair -- as coro_mutex_repair. */
+/* coro_rwlock_repair -- as coro_mutex_repair: coro_rwlock_repair(&my->table); */
 static inline int coro_rwlock_repair(coro_rwlock *l)
 {
     int rc = l->dead ? 0 : -EINVAL;

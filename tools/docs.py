@@ -301,7 +301,7 @@ def in_words(where, wait, cancel, fail):
 
 
 def sentence(text):
-    return text if re.match(NAME, text) else text[0].upper() + text[1:]
+    return text[0].upper() + text[1:] if re.match(r"[a-z]+[ ,;:.]+", text) else text
 
 
 def summary_of(text):
