@@ -239,5 +239,23 @@ if command -v clang > /dev/null && command -v python3 > /dev/null; then
         "lint.c:23: 'kept'" "lint.c:28: 'pair'"
 fi
 
+# ---- docs.py, where it can run -------------------------------------------------------------------
+
+# Without an entry; without a row; in no example; an example that does not compile.
+if command -v python3 > /dev/null; then
+    mkdir -p "$dir/docs/tools"
+    cp tools/docs_prelude.h "$dir/docs/tools"
+    cp coro_sync.h coro_io.h "$dir/docs"
+    awk '/^\/\* coro_loop_now -- /, /\*\// { next }
+         /coro_task_cancel coro_task_result/ { sub(/coro_task_cancel/, "") }
+         /^ \*   coro_group_limit/ { next }
+         /^ \*   coro_dump/ { sub(/NULL/, "nul") }
+         { print }' coro.h > "$dir/docs/coro.h"
+    run sh -c "cd $dir/docs && python3 ../../../tools/docs.py --check"
+    check "what is not in the reference is found" 1 "coro.h: coro_loop_now has no entry" \
+        "coro.h: coro_task_cancel is not in the table" "coro.h: coro_group_limit is in no example" \
+        "undeclared"
+fi
+
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]
