@@ -1629,19 +1629,14 @@ CORO_API void coro_irq_forget(coro_irq *irq);
  * -ECANCELED, -ETIMEDOUT: no ring is lost; -EBUSY: another task waits. */
 CORO_API CORO__MUST_USE coro_op coro_irq_wait(coro_task *co, coro_irq *irq);
 
-/* coro_dump -- print the tree of tasks: what each waits for, how long, where. sink may be null.
- *
- *   coro_dump(coro_loop_of(co), NULL);
- */
+/* coro_dump -- print the tree of tasks: coro_dump(coro_loop_of(co), NULL); What each waits for, how
+ * long, where. sink may be null. */
 CORO_API void coro_dump(coro_loop *loop, const coro_sink *sink);
 
 /* coro_stats -- numbers for operators: my->alive = coro_stats(coro_loop_of(co)).tasks; */
 CORO_API coro_loop_stats coro_stats(const coro_loop *loop);
 
-/* coro_verify -- check all lists and flags: null, or what is wrong. For tests: it is slow.
- *
- *   assert(!coro_verify(&loop));
- */
+/* coro_verify -- check all lists and flags, slowly: assert(!coro_verify(&loop)); What is wrong. */
 CORO_API const char *coro_verify(coro_loop *loop);
 
 /* ================================================================================================

@@ -307,6 +307,7 @@ CORO_API CORO__MUST_USE coro_op coro_read_exact(coro_task *co, coro_fd *h, void 
  *   my->iov[0] = (struct iovec){my->head, sizeof my->head};
  *   my->iov[1] = (struct iovec){my->buf, sizeof my->buf};
  *   CORO_TRY(my->n, coro_readv(co, &my->conn, my->iov, 2));
+ *   CORO_TRY(my->n, coro_writev(co, &my->conn, my->iov, 2));
  */
 CORO_API CORO__MUST_USE coro_op coro_readv(coro_task *co, coro_fd *h, const struct iovec *to,
                                            int count);
@@ -314,6 +315,7 @@ CORO_API CORO__MUST_USE coro_op coro_readv(coro_task *co, coro_fd *h, const stru
 /* coro_write -- write all n bytes.
  *
  *   CORO_TRY(coro_write(co, &my->conn, "hello\n", 6));
+ *   CORO_TRY(coro_shutdown(&my->conn, CORO_OUT));
  *
  * Waits:      while the kernel has no room.
  * Returns:    n
@@ -328,10 +330,7 @@ CORO_API CORO__MUST_USE coro_op coro_write(coro_task *co, coro_fd *h, const void
 CORO_API CORO__MUST_USE coro_op coro_write_some(coro_task *co, coro_fd *h, const void *data,
                                                 size_t n);
 
-/* coro_writev -- as coro_write_some, from several buffers; they stay in the frame.
- *
- *   CORO_TRY(my->n, coro_writev(co, &my->conn, my->iov, 2));
- */
+/* coro_writev -- as coro_write_some, from several buffers; they stay in the frame. */
 CORO_API CORO__MUST_USE coro_op coro_writev(coro_task *co, coro_fd *h, const struct iovec *from,
                                             int count);
 
@@ -365,10 +364,7 @@ CORO_API CORO__MUST_USE coro_op coro_wait_readable(coro_task *co, coro_fd *h);
 /* coro_wait_writable -- wait until there is room: CORO_TRY(coro_wait_writable(co, &my->conn)); */
 CORO_API CORO__MUST_USE coro_op coro_wait_writable(coro_task *co, coro_fd *h);
 
-/* coro_shutdown -- CORO_OUT: the peer will read the end; CORO_IN: nothing more is read.
- *
- *   CORO_TRY(coro_shutdown(&my->conn, CORO_OUT));
- */
+/* coro_shutdown -- CORO_OUT: the peer will read the end; CORO_IN: nothing more is read. */
 CORO_API int coro_shutdown(coro_fd *h, int way);
 
 /* coro_wait_fd -- wait for POLLIN or POLLOUT, or both, of a descriptor that is not ours: a foreign

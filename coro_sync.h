@@ -491,7 +491,8 @@ CORO_API int coro__rwlock_end_write(coro_task *co, coro_rwlock *l, bool read_on)
 
 /* coro_rwlock_read_lock -- to read: waits and fails as coro_mutex_lock.
  *
- *   CORO_TRY(coro_rwlock_read_lock(co, &my->table));
+ *   if (coro_rwlock_try_read_lock(co, &my->table) < 0)     // not at once
+ *       CORO_TRY(coro_rwlock_read_lock(co, &my->table));
  *   ...
  *   coro_rwlock_read_unlock(&my->table);
  */
@@ -514,10 +515,7 @@ CORO__MUST_USE static inline coro_op coro_rwlock_write_lock(coro_task *co, coro_
     return coro__rwlock_lock(co, l, true);
 }
 
-/* coro_rwlock_try_read_lock -- 0; -EAGAIN: it would have to wait; else as coro_rwlock_read_lock.
- *
- *   my->rc = coro_rwlock_try_read_lock(co, &my->table);    // or coro_rwlock_try_write_lock
- */
+/* coro_rwlock_try_read_lock -- 0; -EAGAIN: it would have to wait; else as coro_rwlock_read_lock. */
 CORO__MUST_USE static inline int coro_rwlock_try_read_lock(coro_task *co, coro_rwlock *l)
 {
     return coro__rwlock_try(co, l, false);
@@ -574,14 +572,12 @@ typedef struct coro_sem {
 } coro_sem;
 
 /* coro_sem_init -- so many permits, at most bound (0: no bound): a limiter has both the same.
- * -EINVAL: negative, or more than the bound.
- *
- *   coro_sem_init(&my->slots, 10, 10);
- */
+ * -EINVAL: negative, or more than the bound. */
 CORO_API int coro_sem_init(coro_sem *s, int value, int bound);
 
 /* coro_sem_acquire_n -- take n permits at once.
  *
+ *   coro_sem_init(&my->slots, 10, 10);                     // once
  *   CORO_TRY(coro_sem_acquire_n(co, &my->slots, 3));
  *   ...
  *   coro_sem_release_n(&my->slots, 3);
