@@ -25,7 +25,7 @@ OUT = "build/docs"
 NAME = r"\b(?:coro_[a-z0-9]\w*|CORO(?:_[A-Z0-9]\w*)?)\b(?!\.h)"
 LABEL = re.compile(r"(Waits|Returns|Errors|Context): +(.*)")
 INLINE = re.compile(r": (int main\(void\) \{.*?\}|"
-                    r"(?:typedef |[\w>-]+ = |\w+\(!?)?(?:coro|CORO)_\w+\([^;]*?\)(?:\.?\w+| \w+)?;)")
+                    r"(?:typedef |[\w>-]+ = |\w+\(!?)?(?:coro|CORO)_\w+\([^;]*?\)(?:[. ]?\w+)?;)")
 
 
 PLACE = {"c": "in a coroutine's body", "t": "anywhere on the loop's thread",
