@@ -315,7 +315,7 @@ CORO_API CORO__MUST_USE coro_op coro_readv(coro_task *co, coro_fd *h, const stru
 /* coro_write -- write all n bytes.
  *
  *   CORO_TRY(coro_write(co, &my->conn, "hello\n", 6));
- *   CORO_TRY(coro_shutdown(&my->conn, CORO_OUT));          // if that was all: the peer reads the end
+ *   CORO_TRY(coro_shutdown(&my->conn, CORO_OUT));     // if that was all: the peer reads the end
  *
  * Waits:      while the kernel has no room.
  * Returns:    n

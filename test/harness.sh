@@ -249,7 +249,7 @@ if command -v python3 > /dev/null; then
     awk '/^\/\* coro_loop_now -- /, /\*\// { next }
          /coro_task_cancel coro_task_result/ { sub(/coro_task_cancel/, "") }
          /^ \*   coro_group_limit/ { next }
-         /^ \*   coro_dump/ { sub(/NULL/, "nul") }
+         /^ \*   coro_alarm/ { sub(/co,/, "nowhere,") }
          { print }' coro.h > "$dir/docs/coro.h"
     run sh -c "cd $dir/docs && python3 ../../../tools/docs.py --check"
     check "what is not in the reference is found" 1 "coro.h: coro_loop_now has no entry" \
