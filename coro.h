@@ -831,7 +831,7 @@ struct coro_loop {
 
 /* CORO_YIELD -- in a generator: hand the item over, go on at the next coro_gen_next.
  *
- *   for (my->page = my->from; my->page < 10; my->page++)
+ *   for (my->page = 1; my->page < 10; my->page++)
  *       CORO_YIELD();
  *
  * Fails with -EPIPE (as CORO_TRY does) when the generator is being closed, and with -EPERM where
@@ -1833,7 +1833,8 @@ CORO__MUST_USE static inline coro_op coro_done(coro_task *co, intptr_t result)
     return coro__op(result);
 }
 
-/* coro_charge -- before coro_done: this took as long as n more would, a system call, say. */
+/* coro_charge -- before coro_done: this took as long as n more would: coro_charge(co, 30); A system
+ * call, say. */
 static inline void coro_charge(coro_task *co, intptr_t n)
 {
     uint8_t spent = co->core.spent;

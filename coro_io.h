@@ -110,11 +110,13 @@
  *
  *   you embed    coro_fd coro_stream coro_server coro_threads coro_dial coro_file coro_signals
  *                coro_process coro_process_task
- *   you fill in  coro_datagram coro_command coro_output coro_threads_options
+ *   you fill in  coro_datagram coro_parcel coro_file_part coro_command coro_output
+ *                coro_threads_options
  *   you get      coro_address coro_slice coro_job; a part of others: coro_way coro_reactor
  *                coro_mailbox
  *   constants    CORO_IN CORO_OUT CORO_INHERIT CORO_PIPE CORO_NULL CORO_STDOUT CORO_DIAL_MOST
- *   options      CORO_IO_BACKEND CORO_IO_EPOLL CORO_IO_POLL CORO_IO_SIGNALFD CORO_IO_PIDFD
+ *   options      CORO_IO_BACKEND CORO_IO_EPOLL CORO_IO_KQUEUE CORO_IO_POLL CORO_IO_SIGNALFD
+ *                CORO_IO_PIDFD CORO_IO_SENDFILE
  */
 #if !defined CORO_IO_H
 #define CORO_IO_H
@@ -182,6 +184,7 @@
 #define CORO_IO_PIDFD 0
 #endif /* defined SYS_pidfd_open && CORO_IO_BACKEND != CORO_IO_KQUEUE */
 #endif /* !CORO_IO_PIDFD */
+
 /* coro_sendfile by the system's own call. 0: by reading into a small buffer, and writing. */
 #ifndef CORO_IO_SENDFILE
 #if defined __linux__ || defined __FreeBSD__ || defined __APPLE__
@@ -262,7 +265,8 @@ CORO_API int coro_fd_adopt(coro_fd *h, int number);
  * Who waits has -EBADF. */
 CORO_API int coro_fd_release(coro_fd *h);
 
-/* coro_pipe -- a pipe: what is written to out is read from in. -EBUSY: in use. -EMFILE ... */
+/* coro_pipe -- what is written to out is read from in: CORO_TRY(coro_pipe(&my->from, &my->to));
+ * -EBUSY: in use. -EMFILE ... */
 CORO_API int coro_pipe(coro_fd *in, coro_fd *out);
 
 /* coro_close -- close it; whoever waits has -EBADF. Closed already: 0. */
@@ -343,7 +347,7 @@ typedef struct coro_file_part {
 
 /* coro_sendfile -- write a part of a file; between file and socket the kernel copies nothing.
  *
- *   my->part = (coro_file_part){.file = my->number, .size = (size_t)my->st.st_size};
+ *   my->part = (coro_file_part){.file = coro_file_number(&my->log), .size = 4096};
  *   CORO_TRY(my->n, coro_sendfile(co, &my->conn, &my->part));
  *
  * Neither the file's position nor the part is changed. What of the file is not in the system's
@@ -524,6 +528,9 @@ CORO_API CORO__MUST_USE coro_op coro_send_fd(coro_task *co, coro_fd *h, coro_par
 
 /* coro_recv_fd -- the next bytes, and the descriptor that came with them, if one did.
  *
+ *   my->parcel = (coro_parcel){.data = my->text, .size = sizeof my->text, .fd = &my->conn};
+ *   CORO_TRY(my->n, coro_recv_fd(co, &my->sock, &my->parcel));
+ *
  * Waits:      until there is something to read, or the end.
  * Returns:    how many bytes; 0: the end. parcel->fd is open if a descriptor came.
  * Errors:     as coro_read; no descriptor was taken. -EBUSY also: parcel->fd is open.
@@ -677,7 +684,7 @@ coro_stream_printf(coro_task *co, coro_stream *s, const char *format, ...);
 CORO_API CORO__MUST_USE coro_op coro_stream_flush(coro_task *co, coro_stream *s);
 
 /* coro_stream_sendfile -- write a part of a file, behind what was written before, which is flushed:
- * as coro_sendfile. */
+ * CORO_TRY(my->n, coro_stream_sendfile(co, &my->s, &my->part)); As coro_sendfile. */
 CORO_API CORO__MUST_USE coro_op coro_stream_sendfile(coro_task *co, coro_stream *s,
                                                      const coro_file_part *part);
 
@@ -867,7 +874,7 @@ CORO_API int coro_threads_for(coro_loop *loop, const coro_threads_options *optio
 
 /* coro_resolve -- the addresses of a host, by getaddrinfo on a thread.
  *
- *   CORO_TRY(my->n, coro_resolve(co, "example.org", "80", my->to, 8));
+ *   CORO_TRY(my->n, coro_resolve(co, "example.org", "80", my->addresses, 8));
  *
  * Numeric ones need no thread. At most half of the threads do this.
  *

@@ -107,6 +107,7 @@ void use(int);
 void db_close(struct db *db);
 void tidy_up(void);
 void host_wait(coro_time);
+int ms_until(coro_time);
 void chip_park(void *arg, coro_loop *loop, coro_time until);
 void interrupts_off(void);
 void interrupts_on(void);
@@ -135,7 +136,7 @@ struct docs_members {
     coro_count alive;
     struct job *big;
     const char *dir;
-    int i, rc, from, page;
+    int i, rc, page;
     long n;
     bool got, again, mine, fresh;
 
@@ -163,12 +164,14 @@ struct docs_members {
     struct db *db;
     int busy;
 
-    coro_fd conn, listener, terminal, udp;
+    coro_fd conn, listener, terminal, udp, sock, from, to;
     char head[16], buf[4096], in[4096], out[4096], text[100];
     struct iovec iov[2];
     int events, status;
-    coro_address address, to[8];
+    coro_address address, addresses[8];
     coro_datagram datagram;
+    coro_parcel parcel;
+    coro_file_part part;
     coro_stream s;
     coro_slice line;
     coro_server server;
