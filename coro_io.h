@@ -115,8 +115,8 @@
  *   you get      coro_address coro_slice coro_job; a part of others: coro_way coro_reactor
  *                coro_mailbox
  *   constants    CORO_IN CORO_OUT CORO_INHERIT CORO_PIPE CORO_NULL CORO_STDOUT CORO_DIAL_MOST
- *   options      CORO_IO_BACKEND CORO_IO_EPOLL CORO_IO_KQUEUE CORO_IO_POLL CORO_IO_SIGNALFD
- *                CORO_IO_PIDFD CORO_IO_SENDFILE
+ *   options      CORO_IO_BACKEND CORO_IO_EPOLL CORO_IO_KQUEUE CORO_IO_POLL CORO_IO_PIDFD
+ *                CORO_IO_SENDFILE
  */
 #if !defined CORO_IO_H
 #define CORO_IO_H
@@ -193,6 +193,7 @@
 #define CORO_IO_SENDFILE 0
 #endif /* defined __linux__ || defined __FreeBSD__ || defined __APPLE__ */
 #endif /* !CORO_IO_SENDFILE */
+
 #if defined __linux__
 #include <sys/sendfile.h>
 #endif /* defined __linux__ */

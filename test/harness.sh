@@ -241,7 +241,7 @@ fi
 
 # ---- docs.py, where it can run -------------------------------------------------------------------
 
-# Without an entry; without a row; in no example; an example that does not compile.
+# Without an entry; without a row; a row too much; in no example; an example that does not compile.
 if command -v python3 > /dev/null; then
     mkdir -p "$dir/docs/tools"
     cp tools/docs_prelude.h "$dir/docs/tools"
@@ -249,11 +249,13 @@ if command -v python3 > /dev/null; then
     awk '/^\/\* coro_loop_now -- /, /\*\// { next }
          /coro_task_cancel coro_task_result/ { sub(/coro_task_cancel/, "") }
          /^ \*   coro_group_limit/ { next }
+         / coro_dump coro_stats / { sub(/coro_stats/, "coro_statistics coro_stats") }
          /^ \*   coro_alarm/ { sub(/co,/, "nowhere,") }
          { print }' coro.h > "$dir/docs/coro.h"
     run sh -c "cd $dir/docs && python3 ../../../tools/docs.py --check"
     check "what is not in the reference is found" 1 "coro.h: coro_loop_now has no entry" \
         "coro.h: coro_task_cancel is not in the table" "coro.h: coro_group_limit is in no example" \
+        "coro.h: coro_statistics is in the table of names, but nowhere else" \
         "undeclared"
 fi
 

@@ -71,9 +71,9 @@ class Header:
         self.name = name
         with open(name, encoding="utf-8") as f:
             text = f.read()
+        self.code = without_comments(text)
         self.version = (re.findall(r'#define CORO_VERSION "(.*?)"', text) or [""])[0]
         text = text[:re.search(r"^/\* =+\n \* >>impl", text, re.M).start()]
-        self.code = without_comments(text)
         self.public = {n: k for n, k in declared(text) if "__" not in n and not n.endswith("_H")}
         self.sections = []
         for m in re.finditer(r"^/\*(.*?)\*/", text, re.M | re.S):
@@ -111,7 +111,10 @@ class Header:
         code = declaration_after(code)
         entry = Entry(line, text, code)
         if entry.names and (text.strip() or "typedef" not in code):
-            self.sections = self.sections or [Section("version", "which one this is", [])]
+            first = (Section("version", "which one this is", []) if "option" not in
+                     entry.kinds.values() else
+                     Section("options", "what can be set when compiling", []))
+            self.sections = self.sections or [first]
             self.sections[-1].entries.append(entry)
 
     def entries(self):
@@ -210,7 +213,8 @@ def declared(text):
 def signatures_of(entry):
     """How the names of an entry are used: prototypes, macros with arguments, types as they are."""
     if any(k in ("type", "option", "constant") for k in entry.kinds.values()):
-        return re.sub(r" *\\$", "", entry.code, flags=re.M)
+        code = re.sub(r"^#(ifndef CORO_\w+|endif /\* !CORO_\w+ \*/)\n?", "", entry.code, flags=re.M)
+        return re.sub(r" *\\$", "", code.rstrip(), flags=re.M)
     code, shown = without_comments(entry.code), []
     for m in re.finditer(r"^# *define ((?:coro|CORO)(?:_\w+)?\([^)]*\))", code, re.M):
         if "__" not in m.group(1):
@@ -321,6 +325,8 @@ def problems_of(header, uses):
             yield "%s is not in the table of names" % name
         if kind in ("function", "macro") and not re.search(r"\b%s\b" % name, uses):
             yield "%s is in no example" % name
+    for name in sorted(set(re.findall(NAME, header.table)) - set(re.findall(NAME, header.code))):
+        yield "%s is in the table of names, but nowhere else" % name
 
 
 def c_file_of(number, line, code, header):
