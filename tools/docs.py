@@ -99,8 +99,8 @@ class Header:
 
     def head(self, text):
         """The comment at the head: what it is, the program, the guide, the table."""
-        intro, rest = re.split(r"^ \* >>guide\n", text, 1, re.M)
-        guide, table = re.split(r"^ \* >>names\n", rest, 1, re.M)
+        intro, rest = re.split(r"^ \* >>guide\n", text, maxsplit=1, flags=re.M)
+        guide, table = re.split(r"^ \* >>names\n", rest, maxsplit=1, flags=re.M)
         self.title = re.match(r" \S+ -- (.*?\.)(?=\s)", intro.replace("\n *", ""), re.S).group(1)
         self.contents = intro[intro.index(" * CONTENTS"):]
         self.intro = parts_of(1, intro[:-len(self.contents)])[1:]
