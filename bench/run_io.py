@@ -56,15 +56,18 @@ def pair(client, command, bench, connections, active):
         with running(CLIENT_CPU, *client, int(port), server.pid, connections, active,
                      stdin=subprocess.PIPE) as driver:
             if driver.stdout.readline() != "ready\n":
-                raise RuntimeError(f"{command} {bench}: no {connections} connections")
+                raise SystemExit(f"wrong: {command} {bench}: no {connections} connections")
             yield server, driver
 
 
 def run(driver, what, n):
-    """One run of the client: its figures."""
+    """One run of the client: its figures. What was wrong it has said itself."""
     driver.stdin.write(f"{what} {n}\n")
     driver.stdin.flush()
-    return [int(x) for x in driver.stdout.readline().split()]
+    answer = driver.stdout.readline()
+    if not answer:
+        raise SystemExit(f"wrong: {driver.args} has failed")
+    return [int(x) for x in answer.split()]
 
 
 def figures_of(answer):
@@ -188,7 +191,7 @@ def http(samples, programs, rounds):
                                      capture_output=True, text=True, check=True).stdout
                 n = int(re.search(r"(\d+) requests in ([\d.]+)s", out).group(1))
                 if re.search("Non-2xx|Socket errors", out):
-                    raise RuntimeError(f"{name}: {out}")
+                    raise SystemExit(f"wrong: {name}: {out}")
                 rate = float(re.search(r"Requests/sec:\s*([\d.]+)", out).group(1))
                 samples.setdefault("http16", {}).setdefault(name, []).append(1e9 / rate)
                 samples.setdefault("http16_cpu", {}).setdefault(name, []).append(
