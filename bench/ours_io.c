@@ -17,7 +17,30 @@ static void print_port(const coro_fd *listener)
     bench_print_port(coro_address_port(&at));
 }
 
-/* ---- echo: a connection has a buffer while there is data for it ------------------------------ */
+/* ---- echo: a connection has its buffer in its frame ------------------------------------------ */
+
+struct echo {
+    CORO_FRAME;
+    coro_fd conn;
+    size_t n;
+    char bytes[BENCH_BUFFER];
+};
+
+CORO(echo)
+{
+    CORO_BEGIN();
+    for (;;) {
+        CORO_TRY(my->n, coro_read(co, &my->conn, my->bytes, sizeof my->bytes));
+        if (my->n == 0)
+            break;
+        CORO_TRY(coro_write(co, &my->conn, my->bytes, my->n));
+    }
+CORO_FINALLY:
+    coro_close(&my->conn);
+    CORO_END(0);
+}
+
+/* ---- borrow: it has one while there is data -------------------------------------------------- */
 
 struct buffer {
     struct buffer *next;
@@ -27,7 +50,7 @@ struct buffer {
 
 static struct buffer *spare;
 
-static struct buffer *borrow(void)
+static struct buffer *take(void)
 {
     struct buffer *b = spare;
 
@@ -43,18 +66,18 @@ static void give_back(struct buffer *b)
     spare = b;
 }
 
-struct echo {
+struct borrow {
     CORO_FRAME;
     coro_fd conn;
     struct buffer *b;
 };
 
-CORO(echo)
+CORO(borrow)
 {
     CORO_BEGIN();
     for (;;) {
         CORO_TRY(coro_wait_readable(co, &my->conn));
-        my->b = borrow();
+        my->b = take();
         CORO_TRY(my->b->n, coro_read(co, &my->conn, my->b->bytes, sizeof my->b->bytes));
         if (my->b->n == 0)
             break;
@@ -73,6 +96,7 @@ struct echo_server {
     CORO_FRAME;
     coro_fd listener;
     coro_server *server;
+    bool borrows;
 };
 
 CORO(echo_server)
@@ -80,18 +104,21 @@ CORO(echo_server)
     CORO_BEGIN();
     CORO_TRY(coro_listen(&my->listener, "127.0.0.1:0", BENCH_BACKLOG));
     print_port(&my->listener);
-    CORO_TRY(coro_serve(co, my->server, &my->listener, conn, echo));
+    if (my->borrows)
+        CORO_TRY(coro_serve(co, my->server, &my->listener, conn, borrow));
+    else
+        CORO_TRY(coro_serve(co, my->server, &my->listener, conn, echo));
 CORO_FINALLY:
     coro_close(&my->listener);
     CORO_END(0);
 }
 
-static int echo_with(coro_time spin)
+static int serve(bool borrows, coro_time spin)
 {
     static coro_server server;
     coro_options options = {.spin = spin};
 
-    return coro_run_with(&options, echo_server, .server = &server) < 0;
+    return coro_run_with(&options, echo_server, .server = &server, .borrows = borrows) < 0;
 }
 
 /* ---- memory: n idle connections, counted by the loop and by malloc --------------------------- */
@@ -107,12 +134,12 @@ CORO(memory)
 {
     CORO_BEGIN();
     coro_group_open(co, &my->group, CORO_ALL);
-    coro_spawn(&my->group, echo_server, .server = &my->server);
-    while (my->server.active < 1)
+    coro_spawn(&my->group, echo_server, .server = &my->server, .borrows = true);
+    while (my->server.handlers.alive < 1)
         CORO_TRY(coro_sleep(co, CORO_MS(1)));
     before = coro_stats(coro_loop_of(co)).memory;
     malloc_before = mallinfo2().uordblks;
-    while (my->server.active < my->n)
+    while (my->server.handlers.alive < my->n)
         CORO_TRY(coro_sleep(co, CORO_MS(1)));
     CORO_TRY(coro_sleep(co, CORO_MS(50))); /* the last ones begin to wait */
     printf("%.1f %.1f\n",
@@ -331,9 +358,11 @@ int main(int argc, char **argv)
     long n = argc == 3 ? atol(argv[2]) : 0;
 
     if (argc == 2 && !strcmp(bench, "echo"))
-        return echo_with(0);
+        return serve(false, 0);
+    if (argc == 2 && !strcmp(bench, "borrow"))
+        return serve(true, 0);
     if (argc == 2 && !strcmp(bench, "spin"))
-        return echo_with(CORO_US(100));
+        return serve(false, CORO_US(100));
     if (argc == 2 && !strcmp(bench, "http"))
         return coro_run(http_server) < 0;
     if (argc == 3 && !strcmp(bench, "memory"))

@@ -80,6 +80,7 @@ def figures_of(answer):
 def echo(samples, programs, client, load, slices, ms):
     connections, active = LOADS[load]
     servers = {(name, load): (command, "echo") for name, command in programs.items()}
+    servers["ours-gcc", load + "_borrow"] = programs["ours-gcc"], "borrow"
     if load == "echo1":
         servers["ours-gcc", "spin1"] = programs["ours-gcc"], "spin"
     with contextlib.ExitStack() as stack:
