@@ -124,6 +124,19 @@ static void answered(conn *c, uint64_t at)
 
 /* ---- one run --------------------------------------------------------------------------------- */
 
+/* The next events. A single request is waited for spinning, so that only the server's waking up is
+ * measured, and not the client's as well. */
+static int next_events(struct epoll_event *events, uint64_t since)
+{
+    int n;
+
+    do
+        n = epoll_wait(poller, events, EVENTS, active > 1 ? 5000 : 0);
+    while (n == 0 && now() < since + 5 * BENCH_SECOND);
+    bench_check(n > 0, "client: no answer for 5 s");
+    return n;
+}
+
 /* Until the time `end`, or `most` requests, whichever is first. */
 static void run(uint64_t end, uint64_t most)
 {
@@ -135,9 +148,8 @@ static void run(uint64_t end, uint64_t most)
         asked++;
     }
     while (under_way) {
-        int n = epoll_wait(poller, events, EVENTS, 5000);
+        int n = next_events(events, at);
 
-        bench_check(n > 0, "client: no answer for 5 s");
         for (int i = 0; i < n; i++) {
             conn *c = &conns[events[i].data.u32];
 
