@@ -3,7 +3,7 @@
 
 HEADERS   := $(wildcard coro.h coro_sync.h coro_io.h)
 TESTS_io  := $(patsubst %,test/test_%.c,dial faults fd guest io_cover io_sweep io_timeout \
-               kqueue net parcel peers poll process sendfile serve signal stream thread)
+               kqueue net parcel peers process sendfile serve signal stream thread)
 TESTS_all := $(sort $(wildcard test/test_*.c))
 TESTS_core := $(filter-out $(TESTS_io),$(TESTS_all))
 EXAMPLES  := $(sort $(wildcard examples/*.c))
@@ -258,7 +258,11 @@ gcc      gnu11  -O0  shared  asan      PART=io BACKEND=poll
 gcc      c17    -O2  shared  none      PART=io BITS=32
 clang    c11    -O2  shared  none      PART=io
 clang    c11    -O1  shared  asan      PART=io BACKEND=poll
+gcc      c17    -O1  shared  asan      PART=io BACKEND=kqueue
+gcc      c11    -O2  inline  none      PART=io BACKEND=kqueue FLAGS=-DKQUEUE_NO_USER
+clang    c11    -O2  shared  none      PART=io BACKEND=kqueue
 clang    c11    -O1  shared  tsan      PART=io FILTER=thread
+clang    c11    -O1  shared  tsan      PART=io FILTER=thread BACKEND=kqueue
 g++      c++20  -O1  shared  none      PART=io BACKEND=poll
 clang++  c++20  -O2  shared  none      PART=io
 Cortex-M: chip-cortexm

@@ -5,8 +5,6 @@
 
 #if CORO_IO_BACKEND == CORO_IO_KQUEUE
 
-#include <sys/resource.h>
-
 static int kq;
 static struct kevent got[8];
 
@@ -537,48 +535,6 @@ TEST(a_read_of_all_that_was_told_of_knows_that_it_was_all)
     CHECK(a.flags & CORO__FD_READY_IN);
     finish();
     all_closed(ends[1]);
-}
-
-TEST(a_kqueue_that_cannot_be_had_is_told)
-{
-    static CORO_TASK(reads) t;
-    struct rlimit all, none;
-    int peer = pair(&a);
-    CHECK_EQ(getrlimit(RLIMIT_NOFILE, &all), 0);
-    begin();
-    for (none = all, none.rlim_cur = 0; none.rlim_cur < 32; none.rlim_cur++) {
-        CHECK_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
-        memset(&t, 0, sizeof t);
-        coro_start(&io_loop.root, &t, reads, .h = &a);
-        settle();
-        if (coro_task_status(&t) == CORO_RUNNING)
-            break;
-        CHECK_EQ(coro_task_result(&t), -EMFILE);
-    }
-    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &all), 0);
-    say(peer, "x");
-    finish();
-    all_closed(peer);
-}
-
-TEST(a_very_long_wait_ends_when_something_comes)
-{
-    static CORO_TASK(sleeps) t;
-    static CORO_TASK(reads) u;
-    int peer = pair(&a);
-    begin();
-    coro_start(&io_loop.root, &t, sleeps, .d = CORO_S(1000000000));
-    coro_start(&io_loop.root, &u, reads, .h = &a);
-    settle();
-    coro_loop_driver(&io_loop)->wake(coro_loop_driver(&io_loop)->arg);
-    coro_loop_driver(&io_loop)->park(coro_loop_driver(&io_loop)->arg, &io_loop,
-                                     coro_loop_deadline(&io_loop));
-    say(peer, "x");
-    while (coro_task_status(&u) == CORO_RUNNING)
-        (void)coro_loop_step(&io_loop);
-    CHECK_EQ(coro_task_cancel(&t), 1);
-    finish();
-    all_closed(peer);
 }
 
 #endif /* CORO_IO_BACKEND == CORO_IO_KQUEUE */

@@ -1,2 +1,0 @@
-/* test_poll.c -- the poll backend, where it is not what the others are. */
-#include "io.h"
