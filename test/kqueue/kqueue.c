@@ -13,7 +13,7 @@
  */
 #define _GNU_SOURCE 1
 #undef KQUEUE_NO_USER
-#include "sys/event.h"
+#include <sys/event.h>
 
 #include <errno.h>
 #include <fcntl.h>
