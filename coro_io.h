@@ -1361,6 +1361,9 @@ CORO_LIBRARY_DECLARE(coro_process_task);
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-parameter"
+#if defined __cplusplus /* in C it does not mean designated ones */
+#pragma GCC diagnostic ignored "-Wmissing-field-initializers"
+#endif /* defined __cplusplus */
 
 /* --- the reactor --------------------------------------------------------------------------------
  * One for each loop, made by the first operation that has to wait. Each backend has the same few
