@@ -1732,7 +1732,7 @@ static inline int coro__poller_add(coro_reactor *r, coro_fd *h)
     }
     for (int way = CORO_IN; way <= CORO_OUT && rc == 0; way++) {
         if (h->doing[way] && e[1 + way].data)
-            rc = foreign && e[1 + way].data != EBADF ? -EPERM : -(int)e[1 + way].data;
+            rc = foreign ? -EPERM : -(int)e[1 + way].data;
     }
     if (rc < 0 && !h->reactor)
         coro__poller_drop(r, h);

@@ -478,6 +478,23 @@ TEST(a_pipe_that_nobody_reads_need_not_be_waited_for)
     CHECK_EQ(coro_task_result(&v), -EBADF);
 }
 
+/* The second wait is refused; the first one's knote must stay. */
+TEST(a_pipe_that_loses_its_reader_is_told_to_both_who_wait)
+{
+    static CORO_TASK(foreign) t, u;
+    int ends[2];
+    CHECK_EQ(pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);
+    begin();
+    coro_start(&io_loop.root, &t, foreign, .number = ends[1], .events = POLLIN);
+    settle();
+    CHECK_EQ(close(ends[0]), 0);
+    coro_start(&io_loop.root, &u, foreign, .number = ends[1], .events = POLLOUT);
+    finish();
+    CHECK_EQ(coro_task_result(&u), POLLOUT);
+    CHECK_EQ(coro_task_result(&t), POLLERR);
+    CHECK_EQ(close(ends[1]), 0);
+}
+
 TEST(a_pipe_that_has_lost_its_reader_before_it_is_watched_is_an_error)
 {
     static CORO_TASK(writes) t, u;
