@@ -3,7 +3,7 @@
 
 HEADERS   := $(wildcard coro.h coro_sync.h coro_io.h)
 TESTS_io  := $(patsubst %,test/test_%.c,dial faults fd guest io_cover io_sweep io_timeout \
-               kqueue net parcel peers process sendfile serve signal stream thread)
+               kqueue net parcel peers portal process sendfile serve signal stream thread)
 TESTS_all := $(sort $(wildcard test/test_*.c))
 TESTS_core := $(filter-out $(TESTS_io),$(TESTS_all))
 EXAMPLES  := $(sort $(wildcard examples/*.c))

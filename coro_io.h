@@ -96,6 +96,8 @@
  *   coro_mailbox_put coro_mailbox_get      yes   yes  yes  c
  *   coro_mailbox_try_put coro_mailbox_try_get coro_mailbox_close coro_mailbox_depth  no no yes i
  *   coro_mailbox_init coro_mailbox_fini    no    no   yes  i
+ *   coro_portal_open coro_portal_fini      no    no   yes  t
+ *   coro_portal_call           blocks    -       yes       on other threads
  *   coro_run_threads           blocks    -       yes       outside a loop
  *   coro_listen_shared         no        no      yes       t
  *   coro_file_open coro_file_read coro_file_write coro_file_stat coro_file_sync  yes yes yes c
@@ -1046,6 +1048,49 @@ CORO_API void coro__mailbox_close(coro_mailbox *box);
 CORO_API coro_count coro__mailbox_depth(coro_mailbox *box);
 CORO_API int coro__mailbox_fini(coro_mailbox *box);
 
+/* Through which other threads call into a loop. Zeroed: closed. It stays until no thread calls any
+ * more, which is later than the loop's end, perhaps. */
+typedef struct coro_portal {
+    pthread_mutex_t lock; /* of all that follows */
+    pthread_cond_t news;  /* of a call */
+    pthread_t thread;     /* the loop's */
+    coro_loop *loop;      /* null: over */
+    struct coro__visit *visits; /* calls under way */
+    struct coro_portal *next;   /* the loop's others */
+    bool ready;                 /* initialised */
+} coro_portal;
+
+/* coro_portal_open -- let other threads call into this task's loop, as long as that lasts: 0. So
+ * long no deadlock is reported. -EBUSY: it is open. -ENOMEM ... */
+CORO_API int coro_portal_open(coro_task *co, coro_portal *portal);
+
+/* coro_portal_fini -- after the loop's end: 0; none there: 0. -EBUSY: too early. */
+CORO_API int coro_portal_fini(coro_portal *portal);
+
+/* coro_portal_call -- from another thread: run a coroutine in the loop, and wait for its end.
+ *
+ *   rc = coro_portal_call(&portal, CORO_S(5), lookup, .key = "name", .to = &answer);
+ *
+ * It is a task beside the main one: its failure is told to options.on_error, too. When the time is
+ * over it is cancelled, and still waited for, so that what it was given may be on this thread's
+ * stack. CORO_FOREVER: no limit. A job of the loop's own threads should have one: the coroutine may
+ * have to wait for such a thread.
+ *
+ * Returns:    what the coroutine returns
+ * Errors:     its own. -ETIMEDOUT: it was cancelled, or has not begun. -ESHUTDOWN: the loop is
+ *             over, or ended, and cancelled it. -EDEADLK: this is the loop's thread. -EINVAL: the
+ *             portal was never opened. -ENOMEM.
+ */
+#define coro_portal_call(portal, limit, ...) CORO__PORTAL_CALL(portal, limit, __VA_ARGS__, )
+#define CORO__PORTAL_CALL(portal, limit, fn, ...)                                                 \
+    __extension__({                                                                               \
+        struct fn coro__visitor = CORO__NEW(fn, NULL, __VA_ARGS__);                               \
+        coro__portal_call((portal), (limit), coro_info_of(fn), &coro__visitor,                    \
+                          sizeof coro__visitor);                                                  \
+    })
+CORO_API int coro__portal_call(coro_portal *portal, coro_time limit, const coro_info *info,
+                               const void *frame, size_t size);
+
 /* coro_run_threads -- run a coroutine on n threads at once, a loop on each: coro_run's sibling.
  *
  *   rc = coro_run_threads(0, app, .port = 80);          // n <= 0: one for each processor
@@ -1421,6 +1466,7 @@ struct coro_reactor {
     bool ms_only;   /* no epoll_pwait2 here */
     bool guest;     /* a foreign loop sleeps for us, see coro_loop_fd */
     bool stray;     /* epoll may know a handle that is gone: its number was closed elsewhere */
+    coro_portal *portals;
     struct coro__signal_hub *signals; /* of coro_signals; null: nobody watches any */
     struct kevent *batch; /* kqueue's: events; the first is being dealt with */
     int left;             /* how many */
@@ -1436,6 +1482,7 @@ struct coro__foreign {
 
 static inline void coro__fd_ready(coro_reactor *r, coro_fd *h, bool in, bool out, bool ended);
 static inline void coro__offload_fini(coro_reactor *r);
+static inline void coro__portals_fini(coro_reactor *r);
 
 /* Another handle with the same number, or null. */
 static inline coro_fd *coro__number_known(const coro_reactor *r, const coro_fd *h)
@@ -1927,6 +1974,7 @@ static inline void coro__reactor_fini(void *arg)
 {
     coro_reactor *r = (coro_reactor *)arg;
     coro_loop *loop = r->loop;
+    coro__portals_fini(r); /* a job may wait in one */
     if (r->offload)
         coro__offload_fini(r);
     coro__signals_fini(r);
@@ -3903,34 +3951,41 @@ static inline int coro__thread_start(pthread_t *id, size_t stack, void *(*body)(
     return -rc;
 }
 
-/* Make its lock and conditions, or none of them. */
-static inline bool coro__crew_locks(coro__crew *c)
+/* A condition to be waited for until a coro__crew_time: made? */
+static inline bool coro__timed_cond(pthread_cond_t *cond)
 {
     pthread_condattr_t attr;
-    bool made = false;
+    bool made;
     if (pthread_condattr_init(&attr))
         return false;
 #if !defined __APPLE__
     (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 #endif /* !defined __APPLE__ */
-    if (pthread_mutex_init(&c->lock, NULL) == 0) {
-        if (pthread_cond_init(&c->work, NULL) == 0) {
-            made = pthread_cond_init(&c->over, &attr) == 0;
-            if (!made)
-                pthread_cond_destroy(&c->work);
-        }
-        if (!made)
-            pthread_mutex_destroy(&c->lock);
-    }
+    made = pthread_cond_init(cond, &attr) == 0;
     pthread_condattr_destroy(&attr);
     return made;
+}
+
+/* A lock, and one or two conditions, or none of them. */
+static inline bool coro__locks_init(pthread_mutex_t *lock, pthread_cond_t *timed,
+                                    pthread_cond_t *other)
+{
+    if (pthread_mutex_init(lock, NULL))
+        return false;
+    if (coro__timed_cond(timed)) {
+        if (!other || pthread_cond_init(other, NULL) == 0)
+            return true;
+        pthread_cond_destroy(timed);
+    }
+    pthread_mutex_destroy(lock);
+    return false;
 }
 
 static inline coro__crew *coro__crew_new(const coro_threads_options *options)
 {
     unsigned n = options && options->threads ? options->threads : 4;
     coro__crew *c = (coro__crew *)calloc(1, sizeof *c + n * sizeof *c->workers);
-    if (!c || !coro__crew_locks(c)) {
+    if (!c || !coro__locks_init(&c->lock, &c->over, &c->work)) {
         free(c);
         return NULL;
     }
@@ -3942,7 +3997,7 @@ static inline coro__crew *coro__crew_new(const coro_threads_options *options)
     return c;
 }
 
-/* d from now, on the clock of `over`. */
+/* d from now, on the clock of coro__timed_cond. */
 static inline struct timespec coro__crew_time(coro_time d)
 {
     struct timespec t;
@@ -4657,6 +4712,160 @@ CORO_API int coro__mailbox_fini(coro_mailbox *box)
         return -EBUSY;
     box->ready = false;
     return -pthread_mutex_destroy(&box->lock);
+}
+
+/* --- calls from other threads -------------------------------------------------------------------
+ *
+ *     posted --the post--> a task runs --its end--> ended: the caller goes on
+ *        \--over, or late: ended       \--late: cancelled by a second post
+ *
+ * A visit is on its caller's stack: it ends with none of its posts under way. A loop that is over
+ * runs no posts.
+ */
+struct coro__visit {
+    coro_post_node enter; /* must be first */
+    coro_post_node leave; /* cancels it */
+    coro_note note;       /* of the task's end */
+    coro_portal *portal;
+    struct coro__visit *next;
+    const coro_info *info;
+    const void *frame;
+    size_t size;
+    coro_task *task; /* while it runs */
+    int result;
+    bool ended, late, left; /* late: its time is over; left: and the task knows */
+};
+
+static inline void coro__visit_ended(coro_note *note, coro_task *task)
+{
+    struct coro__visit *v = CORO__AROUND(struct coro__visit, note, note);
+    coro_portal *p = v->portal;
+    pthread_mutex_lock(&p->lock);
+    v->task = NULL;
+    v->result = coro_task_result(task);
+    if (coro_task_status(task) == CORO_CANCELLED)
+        v->result = v->late ? -ETIMEDOUT : -ESHUTDOWN;
+    v->ended = true;
+    pthread_cond_broadcast(&p->news);
+    pthread_mutex_unlock(&p->lock);
+}
+
+static inline void coro__visit_enter(coro_loop *loop, coro_post_node *node)
+{
+    struct coro__visit *v = (struct coro__visit *)(void *)node;
+    coro_portal *p = v->portal;
+    pthread_mutex_lock(&p->lock);
+    v->result = v->late ? -ETIMEDOUT : -ENOMEM;
+    if (!v->late)
+        v->task = coro_spawn_copy(&loop->root, v->info, v->frame, v->size);
+    v->note.ended = coro__visit_ended;
+    if (v->task)
+        coro_note_add(v->task, &v->note);
+    v->ended = !v->task;
+    pthread_cond_broadcast(&p->news);
+    pthread_mutex_unlock(&p->lock);
+}
+
+static inline void coro__visit_leave(coro_loop *loop, coro_post_node *node)
+{
+    struct coro__visit *v = CORO__AROUND(struct coro__visit, leave, node);
+    coro_portal *p = v->portal;
+    pthread_mutex_lock(&p->lock);
+    v->left = true;
+    if (v->task)
+        (void)coro_task_cancel(v->task);
+    pthread_cond_broadcast(&p->news);
+    pthread_mutex_unlock(&p->lock);
+}
+
+CORO_API int coro__portal_call(coro_portal *p, coro_time limit, const coro_info *info,
+                               const void *frame, size_t size)
+{
+    struct coro__visit v = CORO__ZERO, **at = &p->visits;
+    struct timespec end = coro__crew_time(limit > 0 ? limit : 0);
+    if (!p->ready)
+        return -EINVAL;
+    v.enter.run = coro__visit_enter;
+    v.leave.run = coro__visit_leave;
+    v.portal = p;
+    v.info = info;
+    v.frame = frame;
+    v.size = size;
+    pthread_mutex_lock(&p->lock);
+    v.ended = !p->loop;
+    v.result = -ESHUTDOWN;
+    if (p->loop && pthread_equal(p->thread, pthread_self())) {
+        v.ended = true;
+        v.result = -EDEADLK;
+    }
+    v.next = *at;
+    *at = &v;
+    if (!v.ended)
+        (void)coro_post(p->loop, &v.enter);
+    while (!v.ended || (v.late && !v.left)) {
+        if (v.late || limit == CORO_FOREVER) {
+            (void)pthread_cond_wait(&p->news, &p->lock);
+        } else if (pthread_cond_timedwait(&p->news, &p->lock, &end) && !v.ended) {
+            v.late = true;
+            (void)coro_post(p->loop, &v.leave);
+        }
+    }
+    while (*at != &v)
+        at = &(*at)->next;
+    *at = v.next;
+    pthread_mutex_unlock(&p->lock);
+    return v.result;
+}
+
+CORO_API int coro_portal_open(coro_task *co, coro_portal *p)
+{
+    coro_portal fresh = CORO__ZERO;
+    int rc = 0;
+    coro_reactor *r = coro__reactor_of(coro_loop_of(co), &rc); /* now its driver stays */
+    if (!r || p->ready)
+        return r ? -EBUSY : rc;
+    *p = fresh;
+    if (!coro__locks_init(&p->lock, &p->news, NULL))
+        return -ENOMEM;
+    p->thread = pthread_self();
+    p->loop = r->loop;
+    p->ready = true;
+    p->next = r->portals;
+    r->portals = p;
+    coro_loop_hold(r->loop);
+    return 0;
+}
+
+static inline void coro__portals_fini(coro_reactor *r)
+{
+    for (coro_portal *p = r->portals, *next; p; p = next) {
+        pthread_mutex_lock(&p->lock);
+        next = p->next;
+        p->loop = NULL;
+        for (struct coro__visit *v = p->visits; v; v = v->next) {
+            if (!v->ended)
+                v->result = -ESHUTDOWN;
+            v->ended = v->left = true;
+        }
+        pthread_cond_broadcast(&p->news);
+        pthread_mutex_unlock(&p->lock);
+        coro_loop_release(r->loop);
+    }
+}
+
+CORO_API int coro_portal_fini(coro_portal *p)
+{
+    bool used;
+    if (!p->ready)
+        return 0;
+    pthread_mutex_lock(&p->lock);
+    used = p->loop || p->visits;
+    pthread_mutex_unlock(&p->lock);
+    if (used)
+        return -EBUSY;
+    p->ready = false;
+    (void)pthread_cond_destroy(&p->news);
+    return -pthread_mutex_destroy(&p->lock);
 }
 
 /* --- a loop on each thread -------------------------------------------------------------------- */
