@@ -277,3 +277,90 @@ TEST(a_lookout_ends_whatever_happens) /* I25, I28 */
                                             any_error};
     io_sweep(&s);
 }
+
+/* ---- a file and a descriptor on their way ---------------------------------------------------- */
+
+static int file;
+
+struct courier {
+    CORO_FRAME;
+    struct sweep_guard guard;
+    coro_fd *h, rest, gift;
+    coro_stream s;
+    coro_file_part part;
+    coro_parcel parcel;
+    char out[8];
+};
+
+CORO(courier)
+{
+    CORO_BEGIN();
+    sweep_enter(&my->guard);
+    CORO_TRY(coro_pipe(&my->rest, &my->gift));
+    CORO_TRY(coro_stream_open(&my->s, my->h, NULL, 0, my->out, sizeof my->out));
+    CORO_TRY(coro_stream_write(co, &my->s, "head", 4));
+    my->part.file = file;
+    my->part.size = LOAD;
+    CORO_TRY(coro_stream_sendfile(co, &my->s, &my->part));
+    my->parcel.data = my->out;
+    my->parcel.size = 1;
+    my->parcel.fd = &my->gift;
+    CORO_TRY(coro_send_fd(co, my->h, &my->parcel));
+CORO_FINALLY:
+    CHECK_EQ(coro_close(&my->rest), 0);
+    CHECK_EQ(coro_close(&my->gift), 0);
+    CHECK_EQ(coro_close(my->h), 0);
+    sweep_leave(&my->guard);
+    CORO_END(0);
+}
+
+struct delivery {
+    CORO_FRAME;
+    struct sweep_guard guard;
+    coro_group g;
+    coro_fd from, to, gift;
+    coro_parcel parcel;
+    char head[4], c;
+    size_t n;
+};
+
+CORO(delivery)
+{
+    CORO_BEGIN();
+    sweep_enter(&my->guard);
+    both(&my->from, &my->to);
+    coro_group_open(co, &my->g, CORO_ALL);
+    coro_spawn(&my->g, courier, .h = &my->from);
+    CORO_TRY(my->n, coro_read_exact(co, &my->to, my->head, 4));
+    CORO_TRY(my->n, coro_read_exact(co, &my->to, got, LOAD));
+    if (my->n != LOAD)
+        CORO_FAIL(-ENODATA);
+    my->parcel.data = &my->c;
+    my->parcel.size = 1;
+    my->parcel.fd = &my->gift;
+    CORO_TRY(my->n, coro_recv_fd(co, &my->to, &my->parcel));
+    if (my->n != 1)
+        CORO_FAIL(-ENODATA);
+    CHECK(coro_fd_number(&my->gift) >= 0);
+    CORO_CLOSE(&my->g);
+CORO_FINALLY:
+    CHECK_EQ(coro_close(&my->to), 0); /* wakes the courier */
+    CHECK_EQ(coro_close(&my->gift), 0);
+    CORO_CLOSE(&my->g);
+    CHECK_EQ(coro_close(&my->from), 0);
+    sweep_leave(&my->guard);
+    CORO_END(5);
+}
+
+SWEEP_MAIN(delivery)
+
+TEST(a_file_and_a_descriptor_are_delivered_or_nothing_is_left_whatever_happens) /* I02, I41 */
+{
+    static const struct sweep_scenario s = {&delivery_main, 5, false, count_before, none_left,
+                                            any_error};
+    FILE *f = tmpfile();
+    file = fileno(f);
+    CHECK_EQ(write(file, load, LOAD), LOAD);
+    io_sweep(&s);
+    fclose(f);
+}
