@@ -3,7 +3,7 @@
 
 HEADERS   := $(wildcard coro.h coro_sync.h coro_io.h)
 TESTS_io  := $(patsubst %,test/test_%.c,dial faults fd guest io_cover io_sweep io_timeout \
-               kqueue net parcel peers portal process sendfile serve signal stream thread)
+               kqueue net parcel peers portal process sendfile serve signal soak stream thread)
 TESTS_all := $(sort $(wildcard test/test_*.c))
 TESTS_core := $(filter-out $(TESTS_io),$(TESTS_all))
 EXAMPLES  := $(sort $(wildcard examples/*.c))
@@ -112,7 +112,7 @@ have = test -e $(1) || { echo "skipped: no $(1)"; exit $(if $(STRICT),1,0); }
 .SECONDARY:
 .PHONY: test unit demo examples bench bench-core bench-sync bench-io lint lint-examples tidy \
         fail harness matrix size cover install clean help probe chip-cortexm chip-avr \
-        cover-report libraries show-demo docs check-install
+        cover-report libraries show-demo docs check-install soak
 
 # ---- test ----------------------------------------------------------------------------------------
 
@@ -156,6 +156,12 @@ probe:
 	@echo 'int main(void) { return 0; }' > $(B)/probe.c
 	@$(CC) $(COMPILE) $(B)/probe.c -o $(B)/probe $(LINK)
 	@$(if $(RUN),command -v $(firstword $(RUN)) >/dev/null)
+
+soak: $(B)/test/soak ## 20 rounds of 10,000 connections that come and go; TIME=s: for so long
+	@$(RUN) $(B)/test/soak $(TIME)
+
+$(B)/test/soak: $(B)/test/soak.o $(SHARED_C:.c=.o)
+	@$(CC) $^ -o $@ $(LINK)
 
 # ---- examples ------------------------------------------------------------------------------------
 
@@ -321,4 +327,4 @@ help: ## this list
 	    awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
 	@echo; sed -n 's/^#: /  /p' Makefile
 
--include $(TEST_OBJ:.o=.d) $(EXAMPLE_BIN:=.d)
+-include $(TEST_OBJ:.o=.d) $(B)/test/soak.d $(EXAMPLE_BIN:=.d)
