@@ -146,21 +146,24 @@ make_certificate() {
         > "$work/openssl.log" 2>&1
 }
 
+start_for() {
+    case $1 in
+    curl) start_nginx ;;
+    dns) start_dnsmasq ;;
+    postgres) start_postgres ;;
+    redis) start_redis ;;
+    tls) make_certificate ;;
+    esac
+}
+
 found=()
 for pair in "$@"; do
     name=${pair%%:*}
     pkg-config --exists "${pair#*:}" || say_skipped "${pair#*:}" || continue
-    case $name in
-    postgres) start_postgres || continue ;;
-    redis) start_redis || continue ;;
-    curl) start_nginx || continue ;;
-    dns) start_dnsmasq || continue ;;
-    tls) make_certificate || continue ;;
-    esac
-    found+=("examples/libraries/$name.c")
+    ${MAKE:-make} -s --no-print-directory "$folder/examples/libraries/$name" || exit 1
+    if start_for "$name"; then found+=("examples/libraries/$name.c"); fi
 done
 [ -z "$STRICT" ] || [ $missing = 0 ] || exit 1
-
-wanted=("${found[@]/#/$folder/}")
-${MAKE:-make} -s --no-print-directory "${wanted[@]%.c}" || exit 1
-tools/expect.sh "$folder" "${found[@]}"
+tools/expect.sh "$folder" "${found[@]}" & # in the background: so a signal is heard
+servers+=($!)
+wait $!
