@@ -62,7 +62,7 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *it
 static int on_timer(CURLM *multi, long ms, void *arg)
 {
     struct web *web = arg;
-    coro_time now = coro_loop_now(web->watch.timer.task.loop);
+    coro_time now = coro_loop_now(coro_loop_of(&web->watch.timer.task));
     (void)multi;
     watch_time(&web->watch, ms < 0 ? CORO_FOREVER : coro_time_after(now, CORO_MS(ms)));
     return 0;
@@ -165,7 +165,7 @@ CORO_FINALLY:
 
 int main(void)
 {
-    return coro_run(app) < 0;
+    return curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK || coro_run(app) < 0;
 }
 
 /* Output:

@@ -30,7 +30,7 @@ static void on_socket(void *arg, ares_socket_t fd, int in, int out)
 static void set_timer(struct resolver *r)
 {
     struct timeval t;
-    coro_time now = coro_loop_now(r->watch.timer.task.loop);
+    coro_time now = coro_loop_now(coro_loop_of(&r->watch.timer.task));
     bool any = ares_timeout(r->channel, NULL, &t) != NULL;
     watch_time(&r->watch, any ? coro_time_after(now, CORO_S(t.tv_sec) + CORO_US(t.tv_usec))
                               : CORO_FOREVER);

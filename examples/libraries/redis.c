@@ -157,6 +157,7 @@ CORO_FINALLY:
 
 int main(void)
 {
+    signal(SIGPIPE, SIG_IGN); /* hiredis writes with write(2) */
     return coro_run(app) < 0;
 }
 
