@@ -79,6 +79,7 @@ static const struct faults_call {
     {"read", {EINTR, EAGAIN, FAULT_SHORT}, {EIO}},
     {"readv", {EINTR, EAGAIN, FAULT_SHORT}, {EIO, ECONNRESET, ENOMEM}},
     {"writev", {EINTR, EAGAIN, FAULT_SHORT}, {EPIPE, EIO, ENOSPC, EDQUOT, EFBIG}},
+    {"sigtimedwait", {EINTR}, {0}},
     {"close", {EINTR}, {EIO, ENOSPC, EDQUOT}},
     {"fcntl", {0}, {EMFILE}}, /* F_DUPFD_CLOEXEC */
     {"shutdown", {0}, {ENOTCONN, ENOBUFS}},
@@ -537,6 +538,8 @@ FAULTS_FAILS(epoll_create1, (int flags), flags)
 FAULTS_FAILS(eventfd, (unsigned value, int flags), value, flags)
 FAULTS_FAILS(waitpid, (pid_t pid, int *status, int flags), pid, status, flags)
 FAULTS_FAILS(waitid, (idtype_t type, id_t id, siginfo_t *info, int flags), type, id, info, flags)
+FAULTS_FAILS(sigtimedwait, (const sigset_t *set, siginfo_t *info, const struct timespec *t), set,
+             info, t)
 FAULTS_FAILS(kill, (pid_t pid, int n), pid, n)
 FAULTS_FAILS(setpgid, (pid_t pid, pid_t group), pid, group)
 FAULTS_FAILS(dup2, (int from, int to), from, to)
@@ -592,6 +595,7 @@ FAULTS_GIVES(pthread_condattr_init, (pthread_condattr_t *a), a)
 #define eventfd(...) faults_eventfd(__VA_ARGS__)
 #define waitpid(...) faults_waitpid(__VA_ARGS__)
 #define waitid(...) faults_waitid(__VA_ARGS__)
+#define sigtimedwait(...) faults_sigtimedwait(__VA_ARGS__)
 #define kill(...) faults_kill(__VA_ARGS__)
 #define setpgid(...) faults_setpgid(__VA_ARGS__)
 #define dup2(...) faults_dup2(__VA_ARGS__)

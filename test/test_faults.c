@@ -202,9 +202,10 @@ struct parts {
     struct iovec v[2];
     char text[8];
     size_t n, moved;
+    int rc;
 };
 
-/* Through a socket and through a pipe. */
+/* Through a socket and through a pipe, the end of which goes away then. */
 CORO(parts)
 {
     CORO_BEGIN();
@@ -233,6 +234,10 @@ CORO(parts)
         CORO_TRY(coro_fd_adopt(&my->in, coro_fd_release(&in)));
         CORO_TRY(coro_fd_adopt(&my->out, coro_fd_release(&out)));
     }
+    CORO_TRY(coro_close(&my->in));
+    CORO_AWAIT(my->rc, coro_write_some(co, &my->out, load, 1));
+    if (my->rc != -EPIPE)
+        CORO_FAIL(my->rc);
 CORO_FINALLY:
     (void)coro_close(&my->in);
     (void)coro_close(&my->out);
@@ -294,7 +299,7 @@ struct lines {
 CORO(lines)
 {
     CORO_BEGIN();
-    CORO_TRY(coro_listen(&listener, "127.0.0.1:0", 0));
+    CORO_TRY(coro_listen_shared(&listener, "127.0.0.1:0", 0));
     CORO_TRY(coro_fd_local(&listener, &server));
     coro_group_open(co, &my->g, CORO_ALL);
     coro_start(&my->g, &my->t, serving, .server = {.limit = 2, .drain = CORO_S(1)});
@@ -474,6 +479,10 @@ static intptr_t twice(coro_job *job, void *arg)
     return 2 * *(const int *)arg;
 }
 
+typedef CORO_MAILBOX(int, 3) ints;
+
+static ints box;
+
 struct jobs {
     CORO_FRAME;
     coro_threads threads;
@@ -489,6 +498,7 @@ CORO(jobs)
     my->number = 21;
     my->arg = &my->number;
     my->options.stack = 1 << 18;
+    CORO_TRY(coro_threads_for(coro_loop_of(co), &my->options));
     CORO_TRY(my->rc, coro_blocking(co, twice, my->arg));
     CHECK_EQ(my->rc, 42);
     CORO_TRY(coro_threads_init(&my->threads, &my->options));
@@ -499,8 +509,14 @@ CORO(jobs)
     CORO_TRY(my->rc, coro_resolve(co, "localhost", "80", my->found, 4));
     CHECK(my->rc > 0);
     CHECK_EQ(coro_address_port(&my->found[0]), 80);
+    CORO_TRY(my->rc, coro_resolve(co, "localhost", NULL, my->found, 1));
+    CHECK_EQ(my->rc, 1);
+    CORO_TRY(coro_mailbox_init(&box));
+    CORO_AWAIT(my->rc, coro_within(co, CORO_MS(1), coro_mailbox_get(co, &box, &my->number)));
+    CHECK(my->rc == -ETIMEDOUT || my->rc == -ENOMEM);
 CORO_FINALLY:
     CHECK_EQ(coro_threads_fini(&my->threads), 0);
+    CHECK_EQ(coro_mailbox_fini(&box), 0);
     CORO_END(1);
 }
 
@@ -535,9 +551,6 @@ SCENARIO(filing)
 
 /* ---- two loops and a mailbox ----------------------------------------------------------------- */
 
-typedef CORO_MAILBOX(int, 3) ints;
-
-static ints box;
 static int sides;
 
 struct side {
@@ -602,7 +615,7 @@ CORO(child)
     my->command.input = "what it reads";
     my->command.input_size = 13;
     my->command.out = &my->out;
-    my->command.stderr_ = CORO_STDOUT;
+    my->command.stderr_ = 1; /* ours, which is in the way of its own */
     CORO_TRY(my->status, coro_process_run(co, &my->run, &my->command));
     if (my->status != 0 || my->out.length != 13)
         CORO_FAIL(-EPIPE);

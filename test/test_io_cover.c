@@ -1,13 +1,15 @@
 /* test_io_cover.c -- what all operations of coro_io.h have in common: none keeps the address of a
- * local variable, none happens in a cancelled scope, each refuses what it cannot do.
+ * local variable, none happens in a cancelled scope, each refuses what it cannot do. And what is
+ * rare: full queues and buffers, numbers reused behind our back, odd names and paths.
  */
 #include "io.h"
 
 #include <sys/wait.h>
+#include <wchar.h>
 
 typedef CORO_MAILBOX(int, 1) ints;
 
-static coro_fd h, other;
+static coro_fd h, other, third;
 static coro_stream s;
 static coro_slice slice;
 static coro_threads threads;
@@ -288,4 +290,553 @@ TEST(operations_refuse_nonsense_and_do_not_happen_in_a_cancelled_scope) /* C03 *
     int number = open_things();
     CHECK_EQ(coro_run(refused), 0);
     close_things(number);
+}
+
+/* ---- foreign descriptors --------------------------------------------------------------------- */
+
+/* Three wait; they end in the order in which they came, each in its way. */
+TEST(foreign_waits_end_in_any_order)
+{
+    static CORO_TASK(foreign) t[3];
+    coro_fd mine[3];
+    int number[3];
+    memset(mine, 0, sizeof mine);
+    begin();
+    for (int i = 0; i < 3; i++) {
+        number[i] = pair(&mine[i]);
+        coro_start(&io_loop.root, &t[i], foreign, .number = number[i], .events = POLLIN);
+    }
+    settle();
+    CHECK_EQ(coro_task_cancel(&t[1]), 1);
+    say(coro_fd_number(&mine[0]), "x");
+    settle();
+    CHECK_EQ(coro_task_result(&t[0]), POLLIN);
+    CHECK_EQ(coro_task_result(&t[1]), -ECANCELED);
+    say(coro_fd_number(&mine[2]), "x");
+    finish();
+    CHECK_EQ(coro_task_result(&t[2]), POLLIN);
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQ(coro_close(&mine[i]), 0);
+        CHECK_EQ(close(number[i]), 0);
+    }
+}
+
+static int full_pair(coro_fd *mine)
+{
+    int number = pair(mine);
+    CHECK_EQ(fcntl(number, F_SETFL, O_NONBLOCK), 0);
+    while (write(number, text, sizeof text) > 0)
+        continue;
+    return number;
+}
+
+TEST(foreign_wait_for_room_is_one_at_a_time) /* I27 */
+{
+    static CORO_TASK(foreign) writer, second, reader;
+    int number = full_pair(&other);
+    begin();
+    coro_start(&io_loop.root, &writer, foreign, .number = number, .events = POLLOUT);
+    coro_start(&io_loop.root, &second, foreign, .number = number, .events = POLLOUT);
+    coro_start(&io_loop.root, &reader, foreign, .number = number, .events = POLLIN);
+    settle();
+    CHECK_EQ(coro_task_result(&second), -EBUSY);
+    CHECK_EQ(coro_task_status(&writer), CORO_RUNNING);
+    while (recv(coro_fd_number(&other), text, sizeof text, MSG_DONTWAIT) > 0)
+        continue;
+    say(coro_fd_number(&other), "x");
+    finish();
+    CHECK_EQ(coro_task_result(&writer), POLLOUT);
+    CHECK_EQ(coro_task_result(&reader), POLLIN);
+    CHECK_EQ(coro_close(&other), 0);
+    CHECK_EQ(close(number), 0);
+}
+
+/* Behind our back another descriptor has the number: who waits for the other way waits for it. */
+TEST(foreign_number_that_is_another_descriptors_is_registered_anew) /* I22, I28 */
+{
+    static CORO_TASK(foreign) in, out;
+    coro_fd old = CORO__ZERO;
+    int number = pair(&old), next = pair(&other);
+    begin();
+    coro_start(&io_loop.root, &in, foreign, .number = number, .events = POLLIN);
+    settle();
+    CHECK_EQ(dup2(next, number), number);
+    coro_start(&io_loop.root, &out, foreign, .number = number, .events = POLLOUT);
+    settle();
+    CHECK_EQ(coro_task_result(&out), POLLOUT);
+    CHECK_EQ(coro_task_status(&in), CORO_RUNNING);
+    say(coro_fd_number(&other), "x");
+    finish();
+    CHECK_EQ(coro_task_result(&in), POLLIN);
+    CHECK_EQ(coro_close(&old), 0);
+    CHECK_EQ(coro_close(&other), 0);
+    CHECK_EQ(close(number), 0);
+    CHECK_EQ(close(next), 0);
+}
+
+#if CORO_IO_BACKEND == CORO_IO_EPOLL
+TEST(foreign_descriptor_closed_here_and_open_elsewhere_is_told_to_be_none) /* I25 */
+{
+    static CORO_TASK(foreign) t;
+    int number = pair(&other), copy = dup(number);
+    begin();
+    coro_start(&io_loop.root, &t, foreign, .number = number, .events = POLLIN);
+    settle();
+    CHECK_EQ(close(number), 0);
+    say(coro_fd_number(&other), "x");
+    finish();
+    CHECK_EQ(coro_task_result(&t), -EBADF);
+    CHECK_EQ(coro_close(&other), 0);
+    CHECK_EQ(close(copy), 0);
+}
+#endif /* CORO_IO_BACKEND == CORO_IO_EPOLL */
+
+/* ---- descriptors ----------------------------------------------------------------------------- */
+
+struct accepts {
+    CORO_FRAME;
+    coro_fd *to;
+};
+
+CORO(accepts)
+{
+    CORO_BEGIN();
+    CORO_TRY(coro_accept(co, &h, my->to));
+    CORO_END(0);
+}
+
+TEST(accept_into_a_handle_that_was_opened_meanwhile_closes_the_connection)
+{
+    static CORO_TASK(accepts) t;
+    int number, before;
+    char c;
+    CHECK_EQ(coro_listen(&h, "127.0.0.1:0", 0), 0);
+    CHECK_EQ(coro_fd_local(&h, &address), 0);
+    begin();
+    coro_start(&io_loop.root, &t, accepts, .to = &other);
+    settle();
+    number = pair(&other);
+    before = coro_fd_number(&other);
+    CHECK_EQ(coro_fd_adopt(&third, socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)), 0);
+    CHECK_EQ(fcntl(coro_fd_number(&third), F_SETFL, 0), 0);
+    CHECK_EQ(connect(coro_fd_number(&third), &address.any, address.length), 0);
+    finish();
+    CHECK_EQ(coro_task_result(&t), -EBUSY);
+    CHECK_EQ(coro_fd_number(&other), before);
+    CHECK_EQ(recv(coro_fd_number(&third), &c, 1, 0), 0);
+    CHECK_EQ(coro_close(&third), 0);
+    CHECK_EQ(coro_close(&other), 0);
+    CHECK_EQ(coro_close(&h), 0);
+    CHECK_EQ(close(number), 0);
+}
+
+TEST(SIGPIPE_that_was_pending_before_stays_so) /* I08 */
+{
+    static CORO_TASK(writes) t;
+    sigset_t pipe_only, pending;
+    coro_fd in = CORO__ZERO;
+    sigemptyset(&pipe_only);
+    sigaddset(&pipe_only, SIGPIPE);
+    CHECK_EQ(pthread_sigmask(SIG_BLOCK, &pipe_only, NULL), 0);
+    CHECK_EQ(raise(SIGPIPE), 0);
+    pipe_of(&in, &h);
+    CHECK_EQ(coro_close(&in), 0);
+    begin();
+    coro_start(&io_loop.root, &t, writes, .h = &h, .from = "x", .n = 1);
+    finish();
+    CHECK_EQ(coro_task_result(&t), -EPIPE);
+    CHECK_EQ(sigpending(&pending), 0);
+    CHECK_EQ(sigismember(&pending, SIGPIPE), 1);
+    CHECK_EQ(coro_close(&h), 0);
+}
+
+struct one_datagram {
+    CORO_FRAME;
+    coro_datagram d;
+    int rc;
+};
+
+/* To whom it is connected. */
+CORO(one_datagram)
+{
+    CORO_BEGIN();
+    my->d.data = text;
+    my->d.size = 3;
+    CORO_TRY(my->rc, coro_send_to(co, &h, &my->d));
+    CORO_END(my->rc);
+}
+
+TEST(datagram_without_an_address_goes_to_the_connected_one)
+{
+    CHECK_EQ(coro_udp_open(&other, "127.0.0.1:0"), 0);
+    CHECK_EQ(coro_fd_local(&other, &address), 0);
+    CHECK_EQ(coro_udp_open(&h, "127.0.0.1:0"), 0);
+    CHECK_EQ(connect(coro_fd_number(&h), &address.any, address.length), 0);
+    memcpy(text, "abc", 3);
+    CHECK_EQ(coro_run(one_datagram), 3);
+    hear(coro_fd_number(&other), "abc");
+    CHECK_EQ(coro_close(&h), 0);
+    CHECK_EQ(coro_close(&other), 0);
+    if (coro_udp_open(&h, "[::1]:0") == 0) { /* there is IPv6 */
+        CHECK_EQ(coro_udp_join(&h, "ff02::77:77", 1), 0);
+        CHECK_EQ(coro_fd_local(&h, &address), 0);
+        CHECK(coro_address_port(&address) > 0);
+        CHECK_EQ(coro_close(&h), 0);
+    }
+}
+
+TEST(addresses_of_the_greatest_length_and_of_none_are_printed)
+{
+    char longest[sizeof address.local.sun_path + 16];
+    memset(&address, 0, sizeof address);
+    CHECK_EQ(coro_address_port(&address), 0);
+    CHECK_STR(coro_address_print(&address, longest, sizeof longest), "-");
+    address.local.sun_family = AF_UNIX; /* as the kernel gives it: no zero, and one more in length */
+    memset(address.local.sun_path, 'p', sizeof address.local.sun_path);
+    address.length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) +
+                                 sizeof address.local.sun_path + 1);
+    CHECK_EQ(strlen(coro_address_print(&address, longest, sizeof longest)),
+             5 + sizeof address.local.sun_path);
+    CHECK_EQ(coro_address_port(&address), 0);
+}
+
+/* ---- streams --------------------------------------------------------------------------------- */
+
+static char in_buffer[32], out_buffer[8];
+
+/* A stream on h; the other end. */
+static int stream_pair(int type)
+{
+    int number = pair_of(&h, type);
+    s.limit = 1000; /* more than the buffer has: that counts */
+    CHECK_EQ(coro_stream_open(&s, &h, in_buffer, sizeof in_buffer, out_buffer, sizeof out_buffer),
+             0);
+    return number;
+}
+
+struct parts {
+    CORO_FRAME;
+    coro_slice part;
+    int rc;
+};
+
+/* The separator's first letter comes before it, and at the end. */
+CORO(parts)
+{
+    CORO_BEGIN();
+    CORO_TRY(my->rc, coro_stream_read_until(co, &s, "ab", 2, &my->part));
+    CHECK_EQ(my->rc, 1);
+    CHECK_EQ(my->part.len, 1);
+    CORO_TRY(my->rc, coro_stream_read_until(co, &s, "ab", 2, &my->part));
+    CHECK_EQ(my->rc, 1);
+    CHECK_EQ(my->part.len, 3);
+    CHECK_EQ(memcmp(my->part.data, "xax", 3), 0);
+    CORO_AWAIT(my->rc, coro_within(co, 0, coro_stream_read_until(co, &s, "aab", 3, &my->part)));
+    CHECK_EQ(my->rc, -ETIMEDOUT);
+    CORO_END(0);
+}
+
+TEST(stream_finds_a_separator_behind_its_own_beginning) /* I14 */
+{
+    int number = stream_pair(SOCK_STREAM);
+    say(number, "aabxaxabxaax");
+    CHECK_EQ(coro_run(parts), 0);
+    CHECK_EQ(coro_close(&h), 0);
+    CHECK_EQ(close(number), 0);
+}
+
+struct prints {
+    CORO_FRAME;
+    int rc;
+};
+
+CORO(prints)
+{
+    CORO_BEGIN();
+    CORO_TRY(my->rc, coro_stream_printf(co, &s, "%s", ""));
+    CHECK_EQ(my->rc, 0);
+    CORO_TRY(coro_stream_write(co, &s, "12345678", 8));
+    CHECK_EQ(coro_stream_buffered(&s, CORO_OUT), 8);
+    CHECK_EQ(coro_stream_buffered(&s, CORO_IN), 0);
+    CORO_TRY(my->rc, coro_stream_printf(co, &s, "%s", "")); /* no room is room enough for it */
+    CHECK_EQ(my->rc, 0);
+    CHECK_EQ(coro_stream_buffered(&s, CORO_OUT), 8);
+    CORO_AWAIT(my->rc, coro_stream_printf(co, &s, "%lc", (wint_t)0x7fffffff));
+    CHECK_EQ(my->rc, -EINVAL);
+    CORO_TRY(coro_stream_flush(co, &s));
+    CORO_END(0);
+}
+
+TEST(stream_printf_of_nothing_and_of_what_cannot_be_printed_writes_nothing)
+{
+    int number = stream_pair(SOCK_STREAM);
+    CHECK_EQ(coro_run(prints), 0);
+    hear(number, "12345678");
+    CHECK_EQ(coro_close(&h), 0);
+    CHECK_EQ(close(number), 0);
+}
+
+enum { MESSAGES = 200 };
+
+struct gathers {
+    CORO_FRAME;
+    char got[MESSAGES];
+    int rc;
+};
+
+CORO(gathers)
+{
+    CORO_BEGIN();
+    CORO_TRY(my->rc, coro_stream_read_exact(co, &s, my->got, sizeof my->got));
+    CHECK_EQ(my->rc, MESSAGES);
+    for (int i = 0; i < MESSAGES; i++)
+        CHECK_EQ(my->got[i], 'a' + i % 26);
+    CORO_END(0);
+}
+
+TEST(stream_exact_read_of_very_many_messages_gives_others_their_turn) /* I12, I34 */
+{
+    static CORO_TASK(gathers) t;
+    static CORO_TASK(sleeps) turn;
+    int number = stream_pair(SOCK_SEQPACKET);
+    for (int i = 0; i < MESSAGES; i++) {
+        char c = (char)('a' + i % 26);
+        CHECK_EQ(send(number, &c, 1, 0), 1);
+    }
+    begin();
+    coro_start(&io_loop.root, &t, gathers);
+    coro_start(&io_loop.root, &turn, sleeps, .d = 0);
+    while (coro_task_status(&turn) == CORO_RUNNING)
+        (void)coro_loop_step(&io_loop);
+    CHECK_EQ(coro_task_status(&t), CORO_RUNNING);
+    finish();
+    CHECK_EQ(coro_task_result(&t), 0);
+    CHECK_EQ(coro_close(&h), 0);
+    CHECK_EQ(close(number), 0);
+}
+
+struct peeks {
+    CORO_FRAME;
+    coro_slice seen;
+    char got[4];
+    int rc;
+};
+
+/* What came before the reset is there, then it is told by all reads. */
+CORO(peeks)
+{
+    CORO_BEGIN();
+    CORO_TRY(my->rc, coro_stream_peek(co, &s, 2, &my->seen));
+    CHECK_EQ(my->rc, 1);
+    CORO_AWAIT(my->rc, coro_stream_peek(co, &s, 33, &my->seen));
+    CHECK_EQ(my->rc, -EMSGSIZE);
+    CORO_AWAIT(my->rc, coro_stream_peek(co, &s, 3, &my->seen));
+    CHECK_EQ(my->rc, -ECONNRESET);
+    CHECK_EQ(my->seen.len, 2);
+    CORO_AWAIT(my->rc, coro_stream_read_exact(co, &s, my->got, 3));
+    CHECK_EQ(my->rc, -ECONNRESET);
+    CORO_TRY(my->rc, coro_stream_read(co, &s, my->got, 3));
+    CHECK_EQ(my->rc, 2);
+    CORO_END(0);
+}
+
+TEST(stream_peek_sees_what_came_before_a_reset) /* I07 */
+{
+    int number = stream_pair(SOCK_STREAM);
+    say(coro_fd_number(&h), "never read"); /* this makes the close a reset */
+    say(number, "ab");
+    CHECK_EQ(close(number), 0);
+    CHECK_EQ(coro_run(peeks), 0);
+    CHECK_EQ(coro_close(&h), 0);
+}
+
+/* ---- threads, mailboxes, files --------------------------------------------------------------- */
+
+struct tiny_stack {
+    CORO_FRAME;
+    coro_threads_options options;
+    int rc;
+};
+
+CORO(tiny_stack)
+{
+    CORO_BEGIN();
+    my->options.stack = 1;
+    CORO_TRY(coro_threads_for(coro_loop_of(co), &my->options));
+    CORO_AWAIT(my->rc, coro_blocking(co, no_job, NULL));
+    CORO_END(my->rc);
+}
+
+TEST(threads_on_a_stack_that_is_too_small_are_refused)
+{
+    CHECK_EQ(coro_run(tiny_stack), -EINVAL);
+}
+
+struct puts_two {
+    CORO_FRAME;
+    int item;
+};
+
+CORO(puts_two)
+{
+    CORO_BEGIN();
+    CORO_TRY(coro_mailbox_put(co, &box, &my->item));
+    CORO_TRY(coro_mailbox_put(co, &box, &my->item));
+    CORO_END(0);
+}
+
+TEST(mailbox_in_which_a_put_waits_is_in_use)
+{
+    static CORO_TASK(puts_two) t;
+    begin();
+    coro_start(&io_loop.root, &t, puts_two, .item = 1);
+    settle();
+    CHECK_EQ(coro_task_result(&t), -EINVAL); /* it is not initialised */
+    CHECK_EQ(coro_mailbox_init(&box), 0);
+    CHECK_EQ(coro_mailbox_init(&box), -EBUSY);
+    memset(&t, 0, sizeof t);
+    coro_start(&io_loop.root, &t, puts_two, .item = 1);
+    settle();
+    CHECK_EQ(coro_mailbox_fini(&box), -EBUSY);
+    coro_mailbox_close(&box);
+    finish();
+    CHECK_EQ(coro_task_result(&t), -EPIPE);
+    CHECK_EQ(coro_mailbox_fini(&box), 0);
+}
+
+static int lanes;
+
+struct lane {
+    CORO_FRAME;
+    bool for_ever;
+};
+
+CORO(lane)
+{
+    CORO_BEGIN();
+    (void)__atomic_fetch_add(&lanes, 1, __ATOMIC_SEQ_CST);
+    if (my->for_ever)
+        CORO_TRY(coro_sleep(co, CORO_FOREVER));
+    CORO_END(0);
+}
+
+TEST(run_threads_runs_one_for_each_processor_and_tells_of_a_deadlock)
+{
+    CHECK_EQ(coro_run_threads(0, lane), 0);
+    CHECK_EQ(lanes, (int)sysconf(_SC_NPROCESSORS_ONLN));
+    CHECK_EQ(coro_run_threads(1, lane, .for_ever = true), -EDEADLK);
+}
+
+struct opens {
+    CORO_FRAME;
+    int rc;
+};
+
+CORO(opens)
+{
+    CORO_BEGIN();
+    CORO_TRY(coro_file_open(co, &file, "/dev/null", O_RDONLY, 0));
+    CORO_END(0);
+}
+
+TEST(file_that_is_being_opened_can_neither_be_opened_nor_closed)
+{
+    static CORO_TASK(opens) first, second;
+    begin();
+    coro_start(&io_loop.root, &first, opens);
+    coro_start(&io_loop.root, &second, opens);
+    (void)coro_loop_step(&io_loop); /* both have begun; the loop has not looked at the thread yet */
+    if (coro_task_status(&first) == CORO_RUNNING)
+        CHECK_EQ(coro_file_close(&file), -EBUSY);
+    finish();
+    CHECK_EQ(coro_task_result(&first), 0);
+    CHECK_EQ(coro_task_result(&second), -EBUSY);
+    CHECK_EQ(coro_file_close(&file), 0);
+}
+
+/* ---- dialling and other programs ------------------------------------------------------------- */
+
+struct dials {
+    CORO_FRAME;
+    coro_dial dial;
+    int i, rc;
+};
+
+static const char *const malformed[] = {"[our.host:80", "[]:80", "[our]host:80", "::1:80",
+                                        "our.host:", ":80", "[our.host]x:80", "host"};
+
+CORO(dials)
+{
+    CORO_BEGIN();
+    for (my->i = 0; my->i < (int)(sizeof malformed / sizeof *malformed); my->i++) {
+        CORO_AWAIT(my->rc, coro_dial(co, &my->dial, &other, malformed[my->i]));
+        CHECK_EQ(my->rc, -EINVAL);
+    }
+    CORO_AWAIT(my->rc, coro_dial(co, &my->dial, &other, "[localhost]:1")); /* odd, but clear */
+    CHECK_EQ(my->rc, -ECONNREFUSED);
+    CORO_END(0);
+}
+
+TEST(dial_refuses_brackets_that_do_not_match) /* I46 */
+{
+    CHECK_EQ(coro_run(dials), 0);
+}
+
+static const char *const true_[] = {"true", NULL};
+
+struct runs {
+    CORO_FRAME;
+    struct coro_process_task run;
+    coro_command command;
+    int status;
+};
+
+CORO(runs)
+{
+    CORO_BEGIN();
+    CORO_TRY(my->status, coro_process_run(co, &my->run, &my->command));
+    CORO_END(my->status);
+}
+
+static int run_true(coro_command c)
+{
+    c.argv = true_;
+    return coro_run(runs, .command = c);
+}
+
+TEST(programs_are_found_in_a_path_with_nonsense_in_it_and_without_one)
+{
+    static char long_path[5000];
+    coro_command c = CORO__ZERO;
+    memset(long_path, 'x', sizeof long_path);
+    memcpy(long_path + sizeof long_path - 30, ":/etc/passwd::/usr/bin:/bin", 28);
+    CHECK_EQ(setenv("PATH", long_path, 1), 0);
+    CHECK_EQ(run_true(c), 0);
+    CHECK_EQ(unsetenv("PATH"), 0);
+    CHECK_EQ(run_true(c), 0);
+}
+
+TEST(programs_are_not_started_with_descriptors_that_are_none)
+{
+    coro_command c = CORO__ZERO;
+    CHECK_EQ(coro_process_spawn(&process, &c), -EINVAL);
+    c.stdin_ = -5;
+    CHECK_EQ(run_true(c), -EBADF);
+    c.stdin_ = 0;
+    c.stdout_ = CORO_STDOUT; /* that is for stderr_ */
+    CHECK_EQ(run_true(c), -EBADF);
+}
+
+TEST(process_run_neither_feeds_nor_collects_what_goes_elsewhere)
+{
+    coro_output out = CORO__ZERO, err = CORO__ZERO;
+    coro_command c = CORO__ZERO;
+    c.input = "x";
+    c.input_size = 1;
+    c.out = &out;
+    c.err = &err;
+    c.stdin_ = c.stdout_ = CORO_NULL;
+    c.stderr_ = CORO_STDOUT;
+    CHECK_EQ(run_true(c), 0);
+    CHECK_EQ(out.length + out.lost + err.length + err.lost, 0);
 }
