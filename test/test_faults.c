@@ -740,6 +740,11 @@ static int as_result(const struct trouble *t)
     return -ENOENT;
 }
 
+static const char *name_of(const struct trouble *t)
+{
+    return t->call ? t->call : "memory";
+}
+
 static void check_result(const struct scenario *s, const struct trouble *t, bool struck, int rc)
 {
     bool right = rc == s->want;
@@ -750,7 +755,7 @@ static void check_result(const struct scenario *s, const struct trouble *t, bool
             right = right || (s->also[i] && rc == -s->also[i]);
     }
     if (!right || faults_ahead > NEVER / 2)
-        TEST_FAIL("call %d of %s, error %d (%s): %d instead of %d%s", t->at, t->call ? t->call : "memory", t->error,
+        TEST_FAIL("call %d of %s, error %d (%s): %d instead of %d%s", t->at, name_of(t), t->error,
                   t->error == FAULT_SHORT ? "short" : strerror(t->error), rc, s->want,
                   faults_ahead > NEVER / 2 ? ": it hangs" : "");
 }
@@ -778,7 +783,7 @@ static bool run_once(const struct scenario *s, const struct trouble *t)
     set_memory(&options, t);
     set_up(s->pairs);
     if (getenv("SWEEP"))
-        fprintf(stderr, "error %d at call %d of %s\n", t->error, t->at, t->call ? t->call : "memory");
+        fprintf(stderr, "error %d at call %d of %s\n", t->error, t->at, name_of(t));
     faults_arm(t->call, t->error, t->at);
     rc = s->run(&options);
     struck = faults_disarm();

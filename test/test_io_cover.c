@@ -491,7 +491,7 @@ TEST(addresses_of_the_greatest_length_and_of_none_are_printed)
     memset(&address, 0, sizeof address);
     CHECK_EQ(coro_address_port(&address), 0);
     CHECK_STR(coro_address_print(&address, longest, sizeof longest), "-");
-    address.local.sun_family = AF_UNIX; /* as the kernel gives it: no zero, and one more in length */
+    address.local.sun_family = AF_UNIX; /* as the kernel gives it: no zero, and longer by one */
     memset(address.local.sun_path, 'p', sizeof address.local.sun_path);
     address.length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) +
                                  sizeof address.local.sun_path + 1);
