@@ -350,10 +350,13 @@ static coro_op look_up(coro_task *co, const char *host, const char *port, coro_a
 /* A port that is nobody else's, and at which nobody listens. */
 static int taken_port(void)
 {
-    int number = (socket)(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int number, call = faults->call;
+    faults->call = 0; /* meanwhile nothing fails */
+    number = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     CHECK_EQ(coro_address_parse(&closed, "127.0.0.1:0"), 0);
-    CHECK_EQ((bind)(number, &closed.any, closed.length), 0);
-    CHECK_EQ((getsockname)(number, &closed.any, &closed.length), 0);
+    CHECK_EQ(bind(number, &closed.any, closed.length), 0);
+    CHECK_EQ(getsockname(number, &closed.any, &closed.length), 0);
+    faults->call = call;
     return number;
 }
 
@@ -766,7 +769,7 @@ static void set_memory(coro_options *options, const struct trouble *t)
     memset(options, 0, sizeof *options);
     if (t->error == ENOMEM && !t->call) {
         options->arena_size = (size_t)t->at;
-        options->arena = (malloc)(options->arena_size);
+        options->arena = malloc(options->arena_size);
         CHECK(options->arena != NULL);
         return;
     }
