@@ -552,7 +552,7 @@ FAULTS_GIVES(pthread_mutex_init, (pthread_mutex_t *m, const pthread_mutexattr_t 
 FAULTS_GIVES(pthread_cond_init, (pthread_cond_t *c, const pthread_condattr_t *a), c, a)
 FAULTS_GIVES(pthread_condattr_init, (pthread_condattr_t *a), a)
 
-/* ---- from here on: names alone, so that what is called keeps its line --------------------------- */
+/* ---- from here on: names alone, so that what is called keeps its line ------------------------ */
 
 #define vfork() (faults_strike("vfork") ? -1 : vfork()) /* must not be left before exec */
 #define recv faults_recv

@@ -927,3 +927,33 @@ TEST(ending_other_programs_bears_every_fault) /* I69, I70 */
     static const struct scenario s = {run_stopped, 6, false, {0}};
     all_faults(&s);
 }
+
+/* ---- a clock of milliseconds ----------------------------------------------------------------- */
+
+static intptr_t takes_a_while(coro_job *job, void *arg)
+{
+    struct timespec moment = {0, 2000000};
+    (void)job;
+    (void)arg;
+    return nanosleep(&moment, NULL);
+}
+
+struct patient {
+    CORO_FRAME;
+    int rc;
+};
+
+/* Two months are more than an int of milliseconds. */
+CORO(patient)
+{
+    CORO_BEGIN();
+    CORO_TRY(my->rc, coro_within(co, CORO_S(5000000), coro_blocking(co, takes_a_while, NULL)));
+    CORO_END(my->rc);
+}
+
+TEST(a_deadline_in_months_is_no_deadline_now)
+{
+    faults_arm("epoll_pwait2", ENOSYS, 1);
+    CHECK_EQ(coro_run(patient), 0);
+    (void)faults_disarm();
+}

@@ -294,10 +294,11 @@ TEST(operations_refuse_nonsense_and_do_not_happen_in_a_cancelled_scope) /* C03 *
 
 /* ---- foreign descriptors --------------------------------------------------------------------- */
 
-/* Three wait; they end in the order in which they came, each in its way. */
+/* Three wait; then a handle of another number is registered, and each ends in its way. */
 TEST(foreign_waits_end_in_any_order)
 {
     static CORO_TASK(foreign) t[3];
+    static CORO_TASK(reads) reader;
     coro_fd mine[3];
     int number[3];
     memset(mine, 0, sizeof mine);
@@ -307,7 +308,10 @@ TEST(foreign_waits_end_in_any_order)
         coro_start(&io_loop.root, &t[i], foreign, .number = number[i], .events = POLLIN);
     }
     settle();
+    coro_start(&io_loop.root, &reader, reads, .h = &mine[1]);
+    settle();
     CHECK_EQ(coro_task_cancel(&t[1]), 1);
+    say(number[1], "for the handle");
     say(coro_fd_number(&mine[0]), "x");
     settle();
     CHECK_EQ(coro_task_result(&t[0]), POLLIN);
@@ -315,6 +319,7 @@ TEST(foreign_waits_end_in_any_order)
     say(coro_fd_number(&mine[2]), "x");
     finish();
     CHECK_EQ(coro_task_result(&t[2]), POLLIN);
+    CHECK_EQ(coro_task_result(&reader), 14);
     for (int i = 0; i < 3; i++) {
         CHECK_EQ(coro_close(&mine[i]), 0);
         CHECK_EQ(close(number[i]), 0);
@@ -541,6 +546,38 @@ TEST(stream_finds_a_separator_behind_its_own_beginning) /* I14 */
     int number = stream_pair(SOCK_STREAM);
     say(number, "aabxaxabxaax");
     CHECK_EQ(coro_run(parts), 0);
+    CHECK_EQ(coro_close(&h), 0);
+    CHECK_EQ(close(number), 0);
+}
+
+struct two_lines {
+    CORO_FRAME;
+    int peer;
+    coro_slice line;
+    int rc;
+};
+
+CORO(two_lines)
+{
+    CORO_BEGIN();
+    CORO_TRY(my->rc, coro_stream_read_line(co, &s, &my->line));
+    CHECK_EQ(my->line.len, 3);
+    CORO_AWAIT(my->rc, coro_within(co, 0, coro_stream_read_line(co, &s, &my->line)));
+    CHECK_EQ(my->rc, -ETIMEDOUT);
+    CHECK_EQ(my->line.data - in_buffer, 4); /* there is room behind: it stays */
+    say(my->peer, "012345678901234567890\n");
+    CORO_TRY(my->rc, coro_stream_read_line(co, &s, &my->line));
+    CHECK_EQ(my->rc, 1);
+    CHECK_EQ(my->line.len, 31);
+    CHECK_EQ(memcmp(my->line.data, "0123456789012345678901234567890", 31), 0);
+    CORO_END(0);
+}
+
+TEST(stream_line_that_reaches_the_end_of_the_buffer_is_moved_to_its_start) /* I14 */
+{
+    int number = stream_pair(SOCK_STREAM);
+    say(number, "abc\n0123456789");
+    CHECK_EQ(coro_run(two_lines, .peer = number), 0);
     CHECK_EQ(coro_close(&h), 0);
     CHECK_EQ(close(number), 0);
 }
@@ -839,4 +876,43 @@ TEST(process_run_neither_feeds_nor_collects_what_goes_elsewhere)
     c.stderr_ = CORO_STDOUT;
     CHECK_EQ(run_true(c), 0);
     CHECK_EQ(out.length + out.lost + err.length + err.lost, 0);
+    c.stdout_ = CORO_INHERIT;
+    c.out = NULL;
+    CHECK_EQ(run_true(c), 0);
+    CHECK_EQ(err.length + err.lost, 0);
+}
+
+struct waits_for_process {
+    CORO_FRAME;
+    int rc;
+};
+
+CORO(waits_for_process)
+{
+    CORO_BEGIN();
+    CORO_TRY(my->rc, coro_process_wait(co, &process));
+    CORO_END(my->rc);
+}
+
+TEST(process_is_waited_for_in_one_loop_at_a_time)
+{
+    static const char *const cat[] = {"cat", NULL};
+    static CORO_TASK(waits_for_process) here, there;
+    static coro_loop second;
+    coro_command c = CORO__ZERO;
+    c.argv = cat;
+    c.stdin_ = CORO_PIPE;
+    CHECK_EQ(coro_process_spawn(&process, &c), 0);
+    begin();
+    coro_start(&io_loop.root, &here, waits_for_process);
+    settle();
+    CHECK_EQ(coro_loop_init(&second, NULL), 0);
+    coro_start(&second.root, &there, waits_for_process);
+    CHECK_EQ(coro_loop_run(&second), 0);
+    CHECK_EQ(coro_task_result(&there), -EINVAL);
+    CHECK_EQ(coro_loop_fini(&second), 0);
+    CHECK_EQ(coro_close(&process.in), 0);
+    finish();
+    CHECK_EQ(coro_task_result(&here), 0);
+    coro_process_fini(&process);
 }
