@@ -7,8 +7,8 @@ Asks gcov for every .gcda file below the folder and prints a line per header: li
 that were taken at least once; and one for each backend's block that was compiled. A branch is the
 same in two object files if its function, line and index are; arcs of exceptions do not count.
 Writes build/cover/<header>.gcov: the source with execution counts, `#####` where nothing was
-executed and `-1/2` where 1 of 2 branches was not taken.
-Then prints the lines with such branches whose functions have no reason in test/COVERAGE.md.
+executed and `-1/2` where 1 of 2 branches was not taken. Then prints the
+lines with such branches whose functions have no reason in test/COVERAGE.md.
 """
 import collections
 import json
