@@ -270,7 +270,7 @@ CORO_FINALLY:
     coro_server_stop(&my->server);
     CORO_CLOSE(&my->servers);
     coro_close(&my->listener);
-    if (my->s->free_count != my->s->options->at_once || my->server.active != 0)
+    if (my->s->free_count != my->s->options->at_once || my->server.handlers.alive != 0)
         SOAK_WRONG(my->s, "clients or handlers are left\n");
     CORO_END(0);
 }
