@@ -112,7 +112,7 @@ have = test -e $(1) || { echo "skipped: no $(1)"; exit $(if $(STRICT),1,0); }
 .SECONDARY:
 .PHONY: test unit demo examples bench bench-core bench-sync bench-io lint lint-examples tidy \
         fail harness matrix size cover install clean help probe chip-cortexm chip-avr \
-        cover-report libraries show-demo docs check-install soak
+        cover-report libraries show-demo docs check-install soak servers bench-apps
 
 # ---- test ----------------------------------------------------------------------------------------
 
@@ -190,6 +190,9 @@ $(B)/examples/libraries/%: examples/libraries/%.c $(COMMON_OBJ) $(HEADERS) Makef
 	@$(CC) $(COMPILE) $$(pkg-config --cflags $(library)) $(filter %.c %.o,$^) -o $@ $(LINK) \
 	    $$(pkg-config --libs $(library))
 
+servers: $(B)/examples/http $(B)/examples/redis ## test the servers among the examples from outside
+	@$(call have,test/servers.py); $(call need,python3); STRICT=$(STRICT) test/servers.py $(B)/examples
+
 # ---- measuring -----------------------------------------------------------------------------------
 
 bench: ## all benchmarks against their limits; 1 if a bar is missed
@@ -203,6 +206,9 @@ bench-sync: ## the benchmarks of coro_sync.h
 
 bench-io: ## the benchmarks of coro_io.h
 	@$(call have,bench/run.py); $(call need,python3); python3 bench/run.py --io
+
+bench-apps: ## the servers among the examples, against one by hand, nginx, and redis-server
+	@$(call have,bench/apps.py); $(call need,python3); python3 bench/apps.py
 
 size: ## bytes per task and of code, per target, against test/size.budget
 	@$(call have,test/size.c); STRICT=$(STRICT) tools/size.sh
@@ -278,6 +284,8 @@ lint:     lint-examples
 examples: examples CC=gcc OPT=-O2
 examples, clang, asan: examples CC=clang SAN=asan
 libraries: libraries SAN=asan
+servers:  servers
+servers, clang, asan: servers CC=clang SAN=asan
 demo:     demo
 size:     size
 install:  check-install
