@@ -4,10 +4,10 @@
  *   http 127.0.0.1:8080 /srv/www           serves until SIGINT or SIGTERM, then drains
  *   http 127.0.0.1:0 /srv/www idle=5000    on a free port, which it prints; with another limit
  *
- * A connection that is idle has no buffer: it is a task, a timer and a descriptor, under 1 KiB. Head
- * and body of a request are read whole, each under a limit of bytes and one of time; what is wrong
- * with them is told, and ends the connection. Files are opened and sent on the loop's thread: from
- * the page cache that is what is fastest; for slow disks there is coro_file_open. */
+ * A connection that is idle has no buffer: it is a task, a timer and a descriptor. Head and body of
+ * a request are read whole, each under a limit of bytes and one of time; what is wrong with them is
+ * told, and ends the connection. Files are opened and sent on the loop's thread: from the page
+ * cache that is what is fastest; for slow disks there is coro_file_open. */
 #include "coro_io.h"
 #include <ctype.h>
 #include <stdio.h>
@@ -48,10 +48,12 @@ static int root = -1;             /* the folder that is served */
 static bool draining;             /* connections are to end with the present request */
 static struct session *idle_list; /* connections without a request */
 
-/* ---- requests ---------------------------------------------------------------------------------- */
+/* ---- requests -------------------------------------------------------------------------------- */
+
+enum { GET, HEAD, POST, OTHER };
 
 struct request {
-    enum { GET, HEAD, POST, OTHER } method;
+    int method;  /* GET ... */
     int minor;   /* version 1.minor */
     int hosts;   /* how many Host fields */
     int lengths; /* how many Content-Length fields */
@@ -157,7 +159,7 @@ static int parse_request_line(struct request *r, coro_slice line)
         i++;
     if (i == sizeof methods / sizeof *methods)
         return 501;
-    r->method = i < OTHER ? i : OTHER;
+    r->method = i < OTHER ? (int)i : OTHER;
     return r->method == OTHER ? 0 : parse_target(r, target);
 }
 
@@ -208,33 +210,19 @@ static int parse_head(struct request *r, coro_slice head)
             return status;
         first = false;
     }
-    if (first || r->hosts > 1 || (r->minor && !r->hosts) || (r->chunked && (r->lengths || !r->minor)))
+    if (first || r->hosts > 1 || (r->minor && !r->hosts))
+        return 400;
+    if (r->chunked && (r->lengths || !r->minor))
         return 400; /* two lengths are how requests are smuggled past a proxy */
     return r->length > (size_t)limits[BODY_BYTES].value ? 413 : 0;
 }
 
-/* ---- bodies ------------------------------------------------------------------------------------ */
+/* ---- bodies ---------------------------------------------------------------------------------- */
 
 struct body {
     char *data;
-    size_t length, room;
+    size_t length;
 };
-
-static bool body_reserve(struct body *b, size_t more)
-{
-    size_t room = b->room ? b->room : 4096;
-    char *data;
-    while (room < b->length + more)
-        room *= 2;
-    if (room == b->room)
-        return true;
-    data = realloc(b->data, room);
-    if (!data)
-        return false;
-    b->data = data;
-    b->room = room;
-    return true;
-}
 
 /* 0, and the body is there; or the status that says what is wrong with it. */
 struct read_body {
@@ -264,7 +252,9 @@ CORO(read_body)
         }
         if (!my->size)
             break;
-        if (!body_reserve(my->to, my->size))
+        if (!my->to->data) /* of chunks only the limit is known; what is not touched costs nothing */
+            my->to->data = malloc(my->chunked ? (size_t)limits[BODY_BYTES].value : my->size);
+        if (!my->to->data)
             CORO_FAIL(-ENOMEM);
         CORO_TRY(my->got, coro_stream_read_exact(co, my->s, my->to->data + my->to->length,
                                                  my->size));
@@ -288,7 +278,7 @@ CORO(read_body)
     CORO_END(my->status);
 }
 
-/* ---- answers ----------------------------------------------------------------------------------- */
+/* ---- answers --------------------------------------------------------------------------------- */
 
 static const char *reason(int status)
 {
@@ -419,7 +409,7 @@ CORO(send_file)
     CORO_END(0);
 }
 
-/* ---- connections ------------------------------------------------------------------------------- */
+/* ---- connections ----------------------------------------------------------------------------- */
 
 /* Says that no more will come, and gives the client time to read what did: closed at once, with
  * bytes of its that we have not read, the connection would be reset under its eyes. */
@@ -587,7 +577,7 @@ CORO_FINALLY:
     CORO_END(0);
 }
 
-/* ---- the program ------------------------------------------------------------------------------- */
+/* ---- the program ----------------------------------------------------------------------------- */
 
 /* When we are told to end: idle connections end at once, the others with their present request. */
 struct drainer {

@@ -9,56 +9,48 @@
 #include "coro_io.h"
 #include "coro_sync.h"
 #include <ctype.h>
-#include <stdio.h>
+#include <fnmatch.h>
 #include <stdlib.h>
 #include <strings.h>
 
 enum {
-    MAX_CLIENTS = 10000,      /* more wait in the kernel */
-    MAX_ARGS = 1024,          /* of a command */
-    MAX_INLINE = 1 << 16,     /* bytes of a command that is a line */
-    MAX_REQUEST = 64 << 20,   /* bytes of any command */
-    BUFFER = 1 << 14,         /* of a client, at first */
-    OUT_ENOUGH = 1 << 18,     /* answers that are written before more commands are done */
-    OUT_LIMIT = 8 << 20,      /* messages for a client; one that is so slow is dropped */
-    SWEEP_BUCKETS = 400       /* that are looked at for expired keys in one go */
+    MAX_CLIENTS = 10000,    /* more wait in the kernel */
+    MAX_ARGS = 1024,        /* of a command */
+    MAX_INLINE = 1 << 16,   /* bytes of a command that is a line */
+    MAX_REQUEST = 64 << 20, /* bytes of any command */
+    BUFFER = 1 << 14,       /* of a client, at first */
+    OUT_ENOUGH = 1 << 18,   /* bytes of answers that are written before more commands are done */
+    OUT_LIMIT = 8 << 20,    /* bytes of messages for a client; who is slower is dropped */
+    SWEEP_BUCKETS = 400     /* that are looked at for expired keys in one go */
 };
 #define MAX_MEMORY ((size_t)1 << 30) /* for keys and values */
-#define WRITE_LIMIT CORO_S(60)       /* for a client to take what was written */
+#define MAX_TTL_MS 9000000000000
 #define SWEEP_EVERY CORO_MS(100)
-#define MAX_TTL 9000000000000        /* ms */
+#define WRITE_LIMIT CORO_S(60) /* for a client to take what was written */
 
-/* ---- a table by linear hashing: it grows by a bucket at a time, and never stops the world ------ */
+/* ---- a table by linear hashing: it grows by a bucket at a time, and never stops the world ---- */
 
 struct node {
     struct node *next;
     uint64_t hash;
-    size_t length; /* of the key, */
-    char *key;
+    coro_slice key;
 };
 
 struct table {
     struct node **buckets; /* room for 2 * half */
-    size_t half;           /* a power of two: buckets below are split, or to be split in this round */
+    size_t half;           /* a power of two; bucket i is split into i and half + i, in turn */
     size_t count;          /* buckets in use: half .. 2 * half */
     size_t used;           /* nodes */
 };
 
-static uint64_t seed; /* so that nobody can choose keys that collide */
+static uint64_t seed;
 
+/* FNV-1a from a random start. Where strangers choose the keys, SipHash is what you want. */
 static uint64_t hash_of(coro_slice key)
 {
-    uint64_t h = seed ^ key.len, word;
-    for (; key.len >= 8; key.data += 8, key.len -= 8) {
-        memcpy(&word, key.data, 8);
-        h = (h ^ word) * 0x9e3779b97f4a7c15;
-        h ^= h >> 29;
-    }
-    word = 0;
-    memcpy(&word, key.data, key.len);
-    h = (h ^ word) * 0x9e3779b97f4a7c15;
-    h ^= h >> 32;
-    h *= 0xd6e8feb86659fd93;
+    uint64_t h = seed;
+    for (size_t i = 0; i < key.len; i++)
+        h = (h ^ (unsigned char)key.data[i]) * 0x100000001b3;
     return h ^ h >> 32;
 }
 
@@ -70,12 +62,13 @@ static bool table_init(struct table *t)
 }
 
 /* What points to the node; or to the null where it would be. */
-static struct node **table_find(const struct table *t, coro_slice key, uint64_t hash)
+static struct node **table_find(const struct table *t, coro_slice key)
 {
+    uint64_t hash = hash_of(key);
     size_t i = hash & (2 * t->half - 1);
     struct node **at = &t->buckets[i < t->count ? i : i - t->half];
-    while (*at && ((*at)->hash != hash || (*at)->length != key.len ||
-                   memcmp((*at)->key, key.data, key.len) != 0))
+    while (*at && ((*at)->hash != hash || (*at)->key.len != key.len ||
+                   memcmp((*at)->key.data, key.data, key.len) != 0))
         at = &(*at)->next;
     return at;
 }
@@ -93,22 +86,22 @@ static void table_grow(struct table *t)
     }
     from = &t->buckets[t->count - t->half];
     to = &t->buckets[t->count++];
-    *to = NULL;
     while (*from) {
         if ((*from)->hash & t->half) {
             *to = *from;
+            *from = (*from)->next;
             to = &(*to)->next;
-            *from = *to;
-            *to = NULL;
         } else {
             from = &(*from)->next;
         }
     }
+    *to = NULL;
 }
 
 static void table_add(struct table *t, struct node **at, struct node *node)
 {
     node->next = NULL;
+    node->hash = hash_of(node->key);
     *at = node;
     if (++t->used > t->count)
         table_grow(t);
@@ -120,7 +113,7 @@ static void table_drop(struct table *t, struct node **at)
     t->used--;
 }
 
-/* ---- text that grows --------------------------------------------------------------------------- */
+/* ---- text that grows ------------------------------------------------------------------------- */
 
 struct text {
     char *data;
@@ -159,10 +152,15 @@ static void text_free(struct text *t)
     *t = (struct text){0};
 }
 
-/* ":12\r\n" */
-static void text_add_number(struct text *t, char mark, int64_t n)
+static void add(struct text *t, const char *text)
 {
-    char digits[32], *at = digits + sizeof digits;
+    text_add(t, text, strlen(text));
+}
+
+/* ":12\r\n" */
+static void add_number(struct text *t, char mark, int64_t n)
+{
+    char digits[32], *end = digits + sizeof digits, *at = end;
     uint64_t left = n < 0 ? -(uint64_t)n : (uint64_t)n;
     *--at = '\n';
     *--at = '\r';
@@ -172,139 +170,68 @@ static void text_add_number(struct text *t, char mark, int64_t n)
     if (n < 0)
         *--at = '-';
     *--at = mark;
-    text_add(t, at, (size_t)(digits + sizeof digits - at));
+    text_add(t, at, (size_t)(end - at));
 }
 
-static void text_add_bulk(struct text *t, const void *data, size_t n)
+static void add_bulk(struct text *t, coro_slice data)
 {
-    text_add_number(t, '$', (int64_t)n);
-    text_add(t, data, n);
-    text_add(t, "\r\n", 2);
+    add_number(t, '$', (int64_t)data.len);
+    text_add(t, data.data, data.len);
+    add(t, "\r\n");
 }
 
-/* ---- clients ----------------------------------------------------------------------------------- */
+/* ---- clients --------------------------------------------------------------------------------- */
 
-struct session {
+struct client {
     CORO_FRAME;
     coro_fd conn;
     struct text in, out;
     size_t from, got;          /* bytes of in that have been done; that came last */
-    coro_group g;              /* of the writer */
-    coro_event more;           /* for the writer: there is something in out, or the end */
-    coro_event written;        /* by the writer */
-    bool writing;              /* there is a writer */
-    bool again;                /* more commands have come than were done in one go */
-    bool quit;                 /* to be closed when all is written */
+    coro_slice *arg;           /* the command's words: strings, of any bytes */
+    int args;                  /* how many */
     struct subscription *subs; /* a list */
     int channels;              /* its length */
+    coro_group g;              /* of the writer */
+    coro_event more, written;  /* to the writer: there is something in out, or the end; and back */
+    bool writing;              /* there is a writer */
+    bool quit;                 /* to be closed when all is written */
+    bool again;                /* more commands have come than were done in one go */
 };
-
-typedef struct session client;
 
 static coro_server server;
 static uint64_t commands_done;
+static coro_time now; /* as of the present batch of commands */
 
-static void say(client *c, const char *text)
+static bool is(coro_slice string, const char *word)
 {
-    text_add(&c->out, text, strlen(text));
+    return strcasecmp(string.data, word) == 0;
 }
 
-static void say_number(client *c, int64_t n)
+/* Is all of the string a number? */
+static bool number(coro_slice string, int64_t *n)
 {
-    text_add_number(&c->out, ':', n);
-}
-
-static bool is(coro_slice text, const char *word)
-{
-    return text.len == strlen(word) && strncasecmp(text.data, word, text.len) == 0;
-}
-
-/* All of the text is a number. */
-static bool number(coro_slice text, int64_t *n)
-{
-    char copy[24], *end;
-    if (!text.len || text.len >= sizeof copy || isspace((unsigned char)*text.data))
-        return false;
-    memcpy(copy, text.data, text.len);
-    copy[text.len] = 0;
+    char *end;
     errno = 0;
-    *n = strtoll(copy, &end, 10);
-    return !errno && end == copy + text.len;
+    *n = strtoll(string.data, &end, 10);
+    return !errno && string.len && end == string.data + string.len && !isspace(*string.data);
 }
 
-/* ---- keys -------------------------------------------------------------------------------------- */
+/* ---- keys ------------------------------------------------------------------------------------ */
 
 struct entry {
-    struct node node; /* must be first */
+    struct node node;  /* must be first */
     coro_time expires; /* 0: never */
-    size_t size;       /* of the value, */
-    char bytes[];      /* which comes behind the key */
+    coro_slice value;  /* in bytes, as the key; a 0 behind each */
+    char bytes[];
 };
 
 static struct table keys;
-static size_t memory;    /* of all entries */
-static size_t expiring;  /* keys that will */
-static coro_time now;    /* as of the present batch of commands */
+static size_t memory;   /* of all entries */
+static size_t expiring; /* keys that will */
 
-static char *value_of(struct entry *e)
+static size_t entry_size(size_t key, size_t value)
 {
-    return e->bytes + e->node.length;
-}
-
-static void entry_drop(struct node **at)
-{
-    struct entry *e = (struct entry *)(void *)*at;
-    table_drop(&keys, at);
-    memory -= sizeof *e + e->node.length + e->size;
-    expiring -= e->expires != 0;
-    free(e);
-}
-
-/* Where the key is, or would be; one that has expired is not there. */
-static struct node **entry_find(coro_slice key, uint64_t hash)
-{
-    struct node **at = table_find(&keys, key, hash);
-    struct entry *e = (struct entry *)(void *)*at;
-    if (e && e->expires && e->expires <= now) {
-        entry_drop(at);
-        at = table_find(&keys, key, hash);
-    }
-    return at;
-}
-
-static struct entry *entry_get(coro_slice key)
-{
-    return (struct entry *)(void *)*entry_find(key, hash_of(key));
-}
-
-/* The entry of that key, with room for a value of that size; it never expires. Null: no memory. */
-static struct entry *entry_set(coro_slice key, size_t size)
-{
-    uint64_t hash = hash_of(key);
-    struct node **at = entry_find(key, hash);
-    struct entry *e = (struct entry *)(void *)*at;
-    bool fresh = !e;
-    if (fresh || e->size != size) {
-        size_t before = fresh ? 0 : sizeof *e + key.len + e->size;
-        size_t after = sizeof *e + key.len + size;
-        if (after > before && memory + after - before > MAX_MEMORY)
-            return NULL;
-        e = realloc(e, after);
-        if (!e)
-            return NULL;
-        memory += after - before;
-        e->size = size;
-        e->node.key = e->bytes;
-        *at = &e->node;
-    }
-    if (fresh) {
-        memcpy(e->bytes, key.data, key.len);
-        e->node.hash = hash;
-        e->node.length = key.len;
-        e->expires = 0;
-        table_add(&keys, at, &e->node);
-    }
-    return e;
+    return sizeof(struct entry) + key + value + 2;
 }
 
 static void entry_expire(struct entry *e, coro_time when)
@@ -314,49 +241,97 @@ static void entry_expire(struct entry *e, coro_time when)
     e->expires = when;
 }
 
-/* Looks for keys that have expired, a few buckets in one go; more when it finds many. */
-struct sweeper {
-    CORO_FRAME;
-    size_t at;
-};
+static void entry_drop(struct node **at)
+{
+    struct entry *e = (struct entry *)(void *)*at;
+    table_drop(&keys, at);
+    entry_expire(e, 0);
+    memory -= entry_size(e->node.key.len, e->value.len);
+    free(e);
+}
 
+/* Where the key is, or would be; one that has expired is not there any more. */
+static struct node **entry_find(coro_slice key)
+{
+    struct node **at = table_find(&keys, key);
+    struct entry *e = (struct entry *)(void *)*at;
+    if (!e || !e->expires || e->expires > now)
+        return at;
+    entry_drop(at);
+    return table_find(&keys, key);
+}
+
+static struct entry *entry_get(coro_slice key)
+{
+    return (struct entry *)(void *)*entry_find(key);
+}
+
+/* The key's entry with this value; a new one never expires. Null: no memory. */
+static struct entry *entry_set(coro_slice key, coro_slice value)
+{
+    struct node **at = entry_find(key);
+    struct entry *e = (struct entry *)(void *)*at;
+    bool fresh = !e;
+    if (fresh || e->value.len != value.len) {
+        size_t before = fresh ? 0 : entry_size(key.len, e->value.len);
+        size_t after = entry_size(key.len, value.len);
+        if (memory - before + after > MAX_MEMORY || !(e = realloc(e, after)))
+            return NULL;
+        memory += after - before;
+        e->node.key = (coro_slice){e->bytes, key.len};
+        e->value = (coro_slice){e->bytes + key.len + 1, value.len};
+        *at = fresh ? NULL : &e->node; /* it may have moved */
+    }
+    memcpy(e->value.data, value.data, value.len + 1);
+    if (fresh) {
+        e->expires = 0;
+        memcpy(e->bytes, key.data, key.len + 1);
+        table_add(&keys, at, &e->node);
+    }
+    return e;
+}
+
+/* Look into a few buckets for what has expired. True: that was worth it. */
 static bool sweep(size_t *bucket)
 {
-    size_t seen = 0, gone = 0;
-    for (int i = 0; i < SWEEP_BUCKETS && expiring; i++) {
+    int seen = 0, gone = 0;
+    for (int i = 0; i < SWEEP_BUCKETS && expiring; i++, ++*bucket) {
         struct node **at = &keys.buckets[*bucket < keys.count ? *bucket : (*bucket = 0)];
-        ++*bucket;
-        while (*at) {
-            struct entry *e = (struct entry *)(void *)*at;
-            seen++;
-            if (e->expires && e->expires <= now) {
-                gone++;
+        for (; *at; seen++) {
+            coro_time expires = ((struct entry *)(void *)*at)->expires;
+            bool over = expires && expires <= now;
+            gone += over;
+            if (over)
                 entry_drop(at);
-            } else {
-                at = &e->node.next;
-            }
+            else
+                at = &(*at)->next;
         }
     }
     return gone > seen / 8;
 }
+
+struct sweeper {
+    CORO_FRAME;
+    size_t bucket;
+};
 
 CORO(sweeper)
 {
     CORO_BEGIN();
     for (;;) {
         now = coro_now(co);
-        CORO_TRY(coro_sleep(co, sweep(&my->at) ? 0 : SWEEP_EVERY));
+        CORO_TRY(coro_sleep(co, sweep(&my->bucket) ? 0 : SWEEP_EVERY));
     }
     CORO_END(0);
 }
 
-/* ---- publish and subscribe --------------------------------------------------------------------- */
+/* ---- publish and subscribe ------------------------------------------------------------------- */
 
 struct subscription {
-    struct subscription *next, **at;             /* in its channel */
-    struct subscription *client_next, **client_at; /* in its client */
+    struct subscription *next, **at; /* in its channel */
+    struct subscription *clients;    /* the client's next one */
     struct channel *channel;
-    client *client;
+    struct client *client;
 };
 
 struct channel {
@@ -367,60 +342,51 @@ struct channel {
 
 static struct table channels;
 
-static struct subscription *subscription_find(client *c, coro_slice name)
+/* What points to the client's subscription; or to the null where it would be. */
+static struct subscription **subscription_find(struct client *c, coro_slice name)
 {
-    struct subscription *s = c->subs;
-    while (s && (s->channel->node.length != name.len ||
-                 memcmp(s->channel->name, name.data, name.len) != 0))
-        s = s->client_next;
-    return s;
+    struct subscription **at = &c->subs;
+    while (*at && ((*at)->channel->node.key.len != name.len ||
+                   memcmp((*at)->channel->name, name.data, name.len) != 0))
+        at = &(*at)->clients;
+    return at;
 }
 
 /* False: no memory. */
-static bool subscribe(client *c, coro_slice name)
+static bool subscribe(struct client *c, coro_slice name)
 {
-    uint64_t hash = hash_of(name);
-    struct node **at = table_find(&channels, name, hash);
+    struct node **at = table_find(&channels, name);
     struct channel *channel = (struct channel *)(void *)*at;
-    struct subscription *s = calloc(1, sizeof *s);
-    if (!channel && s) {
-        channel = calloc(1, sizeof *channel + name.len);
-        if (channel) {
-            memcpy(channel->name, name.data, name.len);
-            channel->node = (struct node){NULL, hash, name.len, channel->name};
-            table_add(&channels, at, &channel->node);
-        }
+    struct subscription *s = malloc(sizeof *s);
+    if (s && !channel && (channel = malloc(sizeof *channel + name.len))) {
+        channel->node.key = (coro_slice){memcpy(channel->name, name.data, name.len), name.len};
+        channel->subs = NULL;
+        table_add(&channels, at, &channel->node);
     }
     if (!s || !channel) {
         free(s);
         return false;
     }
-    *s = (struct subscription){.next = channel->subs, .at = &channel->subs, .client_next = c->subs,
-                               .client_at = &c->subs, .channel = channel, .client = c};
+    *s = (struct subscription){channel->subs, &channel->subs, c->subs, channel, c};
     if (s->next)
         s->next->at = &s->next;
-    if (s->client_next)
-        s->client_next->client_at = &s->client_next;
     channel->subs = c->subs = s;
     c->channels++;
     return true;
 }
 
-static void unsubscribe(struct subscription *s)
+static void unsubscribe(struct subscription **at)
 {
+    struct subscription *s = *at;
     struct channel *channel = s->channel;
+    *at = s->clients;
     *s->at = s->next;
     if (s->next)
         s->next->at = s->at;
-    *s->client_at = s->client_next;
-    if (s->client_next)
-        s->client_next->client_at = s->client_at;
     s->client->channels--;
     free(s);
     if (!channel->subs) {
-        table_drop(&channels, table_find(&channels, (coro_slice){channel->name,
-                                                                 channel->node.length},
-                                         channel->node.hash));
+        table_drop(&channels, table_find(&channels, channel->node.key));
         free(channel);
     }
 }
@@ -428,29 +394,24 @@ static void unsubscribe(struct subscription *s)
 /* Tell all; how many. It does not wait for anybody: who does not read is dropped. */
 static int publish(coro_slice name, coro_slice text)
 {
-    struct node *node = *table_find(&channels, name, hash_of(name));
-    struct text message = {0};
+    struct channel *channel = (struct channel *)(void *)*table_find(&channels, name);
     int n = 0;
-    if (!node)
-        return 0;
-    text_add(&message, "*3\r\n$7\r\nmessage\r\n", 17);
-    text_add_bulk(&message, name.data, name.len);
-    text_add_bulk(&message, text.data, text.len);
-    for (struct subscription *s = ((struct channel *)(void *)node)->subs; s; s = s->next, n++) {
-        client *c = s->client;
-        text_add(&c->out, message.data, message.length);
+    for (struct subscription *s = channel ? channel->subs : NULL; s; s = s->next, n++) {
+        struct client *c = s->client;
+        add(&c->out, "*3\r\n$7\r\nmessage\r\n");
+        add_bulk(&c->out, name);
+        add_bulk(&c->out, text);
         coro_event_set(&c->more);
-        if (c->out.length > OUT_LIMIT || c->out.lost || message.lost)
+        if (c->out.length > OUT_LIMIT || c->out.lost)
             coro_group_cancel(&c->g);
     }
-    text_free(&message);
     return n;
 }
 
 /* Writes what is in the client's out, again and again. */
 struct writer {
     CORO_FRAME;
-    client *c;
+    struct client *c;
     struct text text;
 };
 
@@ -463,8 +424,8 @@ CORO(writer)
             CORO_TRY(coro_event_wait(co, &my->c->more));
         my->text = my->c->out;
         my->c->out = (struct text){0};
-        CORO_TRY(coro_within(co, WRITE_LIMIT, coro_write(co, &my->c->conn, my->text.data,
-                                                         my->text.length)));
+        CORO_TRY(coro_within(co, WRITE_LIMIT,
+                             coro_write(co, &my->c->conn, my->text.data, my->text.length)));
         text_free(&my->text);
         coro_event_set(&my->c->written);
     }
@@ -473,376 +434,299 @@ CORO_FINALLY:
     CORO_END(0);
 }
 
-/* ---- commands ---------------------------------------------------------------------------------- */
+/* ---- commands: each gives its answer, or puts it into c->out and gives null ------------------ */
 
+#define OK "+OK\r\n"
+#define NONE "$-1\r\n"
 #define NO_MEMORY "-OOM command not allowed when used memory > 'maxmemory'.\r\n"
 #define NO_NUMBER "-ERR value is not an integer or out of range\r\n"
 #define NO_TIME "-ERR invalid expire time\r\n"
 #define NO_SYNTAX "-ERR syntax error\r\n"
 
-static const char *do_get(client *c, const coro_slice *arg, int n)
+static const char *say_number(struct client *c, int64_t n)
 {
-    struct entry *e = entry_get(arg[1]);
-    (void)n;
-    if (!e)
-        return "$-1\r\n";
-    text_add_bulk(&c->out, value_of(e), e->size);
+    add_number(&c->out, ':', n);
     return NULL;
 }
 
-static const char *do_set(client *c, const coro_slice *arg, int n)
+static const char *say_bulk(struct client *c, coro_slice data)
 {
-    bool only_new = false, only_old = false, keep = false;
-    int64_t ttl = 0;
+    add_bulk(&c->out, data);
+    return NULL;
+}
+
+static const char *do_get(struct client *c)
+{
+    struct entry *e = entry_get(c->arg[1]);
+    return e ? say_bulk(c, e->value) : NONE;
+}
+
+static const char *do_set(struct client *c)
+{
+    bool only_new = false, only_old = false;
     coro_time when = 0;
     struct entry *e;
-    for (int i = 3; i < n; i++) {
-        bool seconds = is(arg[i], "ex");
-        only_new = only_new || is(arg[i], "nx");
-        only_old = only_old || is(arg[i], "xx");
-        keep = keep || is(arg[i], "keepttl");
-        if ((seconds || is(arg[i], "px")) && i + 1 < n && !when) {
-            if (!number(arg[++i], &ttl))
+    for (int i = 3; i < c->args; i++) {
+        int64_t ttl, unit = is(c->arg[i], "ex") ? 1000 : is(c->arg[i], "px");
+        if (unit && i + 1 < c->args) {
+            if (!number(c->arg[++i], &ttl))
                 return NO_NUMBER;
-            if (ttl <= 0 || ttl > MAX_TTL / (seconds ? 1000 : 1))
+            if (ttl <= 0 || ttl > MAX_TTL_MS / unit)
                 return NO_TIME;
-            when = now + CORO_MS(seconds ? ttl * 1000 : ttl);
-        } else if (!is(arg[i], "nx") && !is(arg[i], "xx") && !is(arg[i], "keepttl")) {
+            when = now + CORO_MS(ttl * unit);
+        } else if (is(c->arg[i], "nx")) {
+            only_new = true;
+        } else if (is(c->arg[i], "xx")) {
+            only_old = true;
+        } else {
             return NO_SYNTAX;
         }
     }
-    if ((only_new && only_old) || (keep && when))
+    if (only_new && only_old)
         return NO_SYNTAX;
-    if ((only_new || only_old) && (entry_get(arg[1]) != NULL) != only_old)
-        return "$-1\r\n";
-    e = entry_set(arg[1], arg[2].len);
+    if ((only_new || only_old) && (entry_get(c->arg[1]) != NULL) != only_old)
+        return NONE;
+    e = entry_set(c->arg[1], c->arg[2]);
     if (!e)
         return NO_MEMORY;
-    memcpy(value_of(e), arg[2].data, arg[2].len);
-    if (!keep)
-        entry_expire(e, when);
-    return "+OK\r\n";
+    entry_expire(e, when);
+    return OK;
 }
 
-/* DEL, EXISTS */
-static const char *do_count(client *c, const coro_slice *arg, int n)
+static const char *do_del_exists(struct client *c)
 {
     int found = 0;
-    for (int i = 1; i < n; i++) {
-        struct node **at = entry_find(arg[i], hash_of(arg[i]));
+    for (int i = 1; i < c->args; i++) {
+        struct node **at = entry_find(c->arg[i]);
         found += *at != NULL;
-        if (*at && is(arg[0], "del"))
+        if (*at && is(c->arg[0], "del"))
             entry_drop(at);
     }
-    say_number(c, found);
-    return NULL;
+    return say_number(c, found);
 }
 
-/* INCR, DECR */
-static const char *do_incr(client *c, const coro_slice *arg, int n)
+static const char *do_incr_decr(struct client *c)
 {
-    struct entry *e = entry_get(arg[1]);
-    int64_t value = 0, by = is(arg[0], "decr") ? -1 : 1;
+    struct entry *e = entry_get(c->arg[1]);
+    int64_t value = 0, by = is(c->arg[0], "incr") ? 1 : -1;
     char text[24];
-    (void)n;
-    if (e && !number((coro_slice){value_of(e), e->size}, &value))
+    if (e && !number(e->value, &value))
         return NO_NUMBER;
     if (value == (by > 0 ? INT64_MAX : INT64_MIN))
         return "-ERR increment or decrement would overflow\r\n";
     value += by;
-    n = snprintf(text, sizeof text, "%lld", (long long)value);
-    e = entry_set(arg[1], (size_t)n);
-    if (!e)
+    if (!entry_set(c->arg[1], (coro_slice){text, (size_t)sprintf(text, "%lld", (long long)value)}))
         return NO_MEMORY;
-    memcpy(value_of(e), text, (size_t)n);
-    say_number(c, value);
-    return NULL;
+    return say_number(c, value);
 }
 
-/* EXPIRE, PEXPIRE */
-static const char *do_expire(client *c, const coro_slice *arg, int n)
+static const char *do_expire(struct client *c)
 {
-    struct node **at = entry_find(arg[1], hash_of(arg[1]));
-    int64_t ttl, unit = is(arg[0], "expire") ? 1000 : 1;
-    (void)n;
-    if (!number(arg[2], &ttl))
+    struct node **at = entry_find(c->arg[1]);
+    int64_t ttl, unit = is(c->arg[0], "expire") ? 1000 : 1;
+    if (!number(c->arg[2], &ttl))
         return NO_NUMBER;
-    if (ttl > MAX_TTL / unit)
+    if (ttl > MAX_TTL_MS / unit)
         return NO_TIME;
+    say_number(c, *at != NULL);
     if (*at && ttl > 0)
         entry_expire((struct entry *)(void *)*at, now + CORO_MS(ttl * unit));
-    say_number(c, *at != NULL);
-    if (*at && ttl <= 0)
+    else if (*at)
         entry_drop(at);
     return NULL;
 }
 
-/* TTL, PTTL */
-static const char *do_ttl(client *c, const coro_slice *arg, int n)
+static const char *do_ttl(struct client *c)
 {
-    struct entry *e = entry_get(arg[1]);
+    struct entry *e = entry_get(c->arg[1]);
     int64_t ms = e ? (e->expires - now) / CORO_MS(1) : 0;
-    (void)n;
-    say_number(c, !e ? -2 : !e->expires ? -1 : is(arg[0], "ttl") ? (ms + 500) / 1000 : ms);
-    return NULL;
+    ms = is(c->arg[0], "ttl") ? (ms + 500) / 1000 : ms;
+    return say_number(c, !e ? -2 : !e->expires ? -1 : ms);
 }
 
-/* One character of the pattern, not a star, against this one; and how long it was. */
-static bool glob_one(coro_slice p, char with, size_t *used)
-{
-    bool is_not, found = false;
-    size_t i = 1;
-    *used = 1;
-    if (p.data[0] == '?')
-        return true;
-    if (p.data[0] == '\\' && p.len > 1) {
-        *used = 2;
-        return p.data[1] == with;
-    }
-    if (p.data[0] != '[')
-        return p.data[0] == with;
-    is_not = p.len > 1 && p.data[1] == '^';
-    for (i += is_not; i < p.len && p.data[i] != ']'; i++) {
-        char low = p.data[i], high = low;
-        if (i + 2 < p.len && p.data[i + 1] == '-')
-            high = p.data[i += 2];
-        found = found || (low <= with && with <= high);
-    }
-    *used = i < p.len ? i + 1 : i;
-    return found != is_not;
-}
-
-/* On a mismatch only the last star need take more: no pattern takes exponential time. */
-static bool glob(coro_slice pattern, coro_slice text)
-{
-    coro_slice star = {NULL, 0}, rest = text;
-    while (text.len || pattern.len) {
-        size_t used;
-        if (pattern.len && *pattern.data == '*') {
-            star = pattern = (coro_slice){pattern.data + 1, pattern.len - 1};
-            rest = text;
-        } else if (pattern.len && text.len && glob_one(pattern, *text.data, &used)) {
-            pattern = (coro_slice){pattern.data + used, pattern.len - used};
-            text = (coro_slice){text.data + 1, text.len - 1};
-        } else if (star.data && rest.len) {
-            text = rest = (coro_slice){rest.data + 1, rest.len - 1};
-            pattern = star;
-        } else {
-            return false;
-        }
-    }
-    return true;
-}
-
-static const char *do_keys(client *c, const coro_slice *arg, int n)
+static const char *do_keys(struct client *c)
 {
     struct text found = {0};
-    (void)n;
-    n = 0;
+    int n = 0;
     for (size_t i = 0; i < keys.count; i++) {
         for (struct node *node = keys.buckets[i]; node; node = node->next) {
             coro_time expires = ((struct entry *)(void *)node)->expires;
-            if ((expires && expires <= now) || !glob(arg[1], (coro_slice){node->key, node->length}))
-                continue;
-            text_add_bulk(&found, node->key, node->length);
-            n++;
+            if ((!expires || expires > now) && fnmatch(c->arg[1].data, node->key.data, 0) == 0) {
+                add_bulk(&found, node->key);
+                n++;
+            }
         }
     }
-    text_add_number(&c->out, '*', n);
-    text_add(&c->out, found.data, found.length);
+    add_number(&c->out, '*', n);
+    text_add(&c->out, found.length ? found.data : "", found.length);
     c->out.lost = c->out.lost || found.lost;
     text_free(&found);
     return NULL;
 }
 
-static const char *do_dbsize(client *c, const coro_slice *arg, int n)
+static const char *do_dbsize(struct client *c)
 {
-    (void)arg, (void)n;
-    say_number(c, (int64_t)keys.used);
-    return NULL;
+    return say_number(c, (int64_t)keys.used);
 }
 
-static const char *do_flush(client *c, const coro_slice *arg, int n)
+static const char *do_flushall(struct client *c)
 {
-    (void)arg, (void)n;
+    (void)c;
     for (size_t i = 0; i < keys.count; i++) {
         while (keys.buckets[i])
             entry_drop(&keys.buckets[i]);
     }
-    return "+OK\r\n";
+    return OK;
 }
 
-static const char *do_ping(client *c, const coro_slice *arg, int n)
+static const char *do_ping(struct client *c)
 {
-    bool echo = is(arg[0], "echo");
     if (c->channels)
-        say(c, "*2\r\n$4\r\npong\r\n");
-    if (n > 1 || c->channels || echo)
-        text_add_bulk(&c->out, n > 1 ? arg[1].data : "", n > 1 ? arg[1].len : 0);
-    else
-        say(c, "+PONG\r\n");
-    return NULL;
+        add(&c->out, "*2\r\n$4\r\npong\r\n");
+    else if (c->args == 1)
+        return "+PONG\r\n";
+    return say_bulk(c, c->args > 1 ? c->arg[1] : (coro_slice){c->arg[0].data, 0});
 }
 
-static const char *do_info(client *c, const coro_slice *arg, int n)
+static const char *do_info(struct client *c)
 {
     char text[512];
-    (void)arg;
-    n = snprintf(text, sizeof text,
-                 "# Server\r\nredis_version:7.0.0\r\nprocess_id:%ld\r\n"
-                 "# Clients\r\nconnected_clients:%u\r\nmaxclients:%d\r\n"
-                 "# Memory\r\nused_memory:%zu\r\nmaxmemory:%zu\r\n"
-                 "# Stats\r\ntotal_connections_received:%llu\r\ntotal_commands_processed:%llu\r\n"
-                 "pubsub_channels:%zu\r\n# Keyspace\r\ndb0:keys=%zu,expires=%zu\r\n",
-                 (long)getpid(), (unsigned)server.active, MAX_CLIENTS, memory, MAX_MEMORY,
-                 (unsigned long long)server.accepted, (unsigned long long)commands_done,
-                 channels.used, keys.used, expiring);
-    text_add_bulk(&c->out, text, (size_t)n);
-    return NULL;
+    int n = snprintf(text, sizeof text,
+                     "# Server\r\nredis_version:7.0.0\r\nprocess_id:%ld\r\n"
+                     "# Clients\r\nconnected_clients:%u\r\nmaxclients:%d\r\n"
+                     "# Memory\r\nused_memory:%zu\r\nmaxmemory:%zu\r\n"
+                     "# Stats\r\ntotal_connections_received:%llu\r\n"
+                     "total_commands_processed:%llu\r\npubsub_channels:%zu\r\n"
+                     "# Keyspace\r\ndb0:keys=%zu,expires=%zu\r\n",
+                     (long)getpid(), (unsigned)server.active, MAX_CLIENTS, memory, MAX_MEMORY,
+                     (unsigned long long)server.accepted, (unsigned long long)commands_done,
+                     channels.used, keys.used, expiring);
+    return say_bulk(c, (coro_slice){text, (size_t)n});
 }
 
-static const char *do_command(client *c, const coro_slice *arg, int n)
+/* redis-benchmark asks for two of them. */
+static const char *do_config(struct client *c)
 {
-    (void)arg, (void)n;
-    return "*0\r\n"; /* clients can do without */
-}
-
-/* What redis-benchmark asks for. */
-static const char *do_config(client *c, const coro_slice *arg, int n)
-{
-    if (n != 3 || !is(arg[1], "get"))
+    if (c->args != 3 || !is(c->arg[1], "get"))
         return NO_SYNTAX;
-    return is(arg[2], "save")         ? "*2\r\n$4\r\nsave\r\n$0\r\n\r\n"
-           : is(arg[2], "appendonly") ? "*2\r\n$10\r\nappendonly\r\n$2\r\nno\r\n"
-                                      : "*0\r\n";
+    return is(c->arg[2], "save")         ? "*2\r\n$4\r\nsave\r\n$0\r\n\r\n"
+           : is(c->arg[2], "appendonly") ? "*2\r\n$10\r\nappendonly\r\n$2\r\nno\r\n"
+                                         : "*0\r\n";
 }
 
-static const char *do_client(client *c, const coro_slice *arg, int n)
+static const char *do_command(struct client *c)
 {
-    (void)n;
-    return is(arg[1], "setname") || is(arg[1], "setinfo") ? "+OK\r\n" : NO_SYNTAX;
+    (void)c;
+    return "*0\r\n"; /* redis-cli can do without */
 }
 
-static const char *do_select(client *c, const coro_slice *arg, int n)
+static const char *do_select(struct client *c)
 {
-    (void)n;
-    return is(arg[1], "0") ? "+OK\r\n" : "-ERR DB index is out of range\r\n";
+    return is(c->arg[1], "0") ? OK : "-ERR DB index is out of range\r\n";
 }
 
-static const char *do_quit(client *c, const coro_slice *arg, int n)
+static const char *do_quit(struct client *c)
 {
-    (void)arg, (void)n;
     c->quit = true;
-    return "+OK\r\n";
+    return OK;
 }
 
-static void say_subscribed(client *c, const char *what, const coro_slice *name)
+static void say_subscribed(struct client *c, const char *what, const coro_slice *name, int count)
 {
-    say(c, "*3\r\n");
-    text_add_bulk(&c->out, what, strlen(what));
+    add(&c->out, what);
     if (name)
-        text_add_bulk(&c->out, name->data, name->len);
+        add_bulk(&c->out, *name);
     else
-        say(c, "$-1\r\n");
-    say_number(c, c->channels);
+        add(&c->out, NONE);
+    say_number(c, count);
 }
 
-static const char *do_subscribe(client *c, const coro_slice *arg, int n)
+static const char *do_subscribe(struct client *c)
 {
-    for (int i = 1; i < n; i++) {
-        if (!subscription_find(c, arg[i]) && !subscribe(c, arg[i]))
+    for (int i = 1; i < c->args; i++) {
+        if (!*subscription_find(c, c->arg[i]) && !subscribe(c, c->arg[i]))
             return NO_MEMORY;
-        say_subscribed(c, "subscribe", &arg[i]);
+        say_subscribed(c, "*3\r\n$9\r\nsubscribe\r\n", &c->arg[i], c->channels);
     }
     return NULL;
 }
 
-static const char *do_unsubscribe(client *c, const coro_slice *arg, int n)
+static const char *do_unsubscribe(struct client *c)
 {
-    for (int i = 1; i < n; i++) {
-        struct subscription *s = subscription_find(c, arg[i]);
-        if (s)
-            unsubscribe(s);
-        say_subscribed(c, "unsubscribe", &arg[i]);
+    static const char what[] = "*3\r\n$11\r\nunsubscribe\r\n";
+    bool all = c->args == 1;
+    if (all && !c->subs)
+        say_subscribed(c, what, NULL, 0);
+    while (all && c->subs) {
+        say_subscribed(c, what, &c->subs->channel->node.key, c->channels - 1);
+        unsubscribe(&c->subs);
     }
-    if (n == 1 && !c->subs)
-        say_subscribed(c, "unsubscribe", NULL);
-    while (n == 1 && c->subs) {
-        struct channel *channel = c->subs->channel;
-        coro_slice name = {channel->name, channel->node.length};
-        c->channels--; /* as it will be: the name goes with the channel */
-        say_subscribed(c, "unsubscribe", &name);
-        c->channels++;
-        unsubscribe(c->subs);
+    for (int i = 1; i < c->args; i++) {
+        struct subscription **at = subscription_find(c, c->arg[i]);
+        if (*at)
+            unsubscribe(at);
+        say_subscribed(c, what, &c->arg[i], c->channels);
     }
     return NULL;
 }
 
-static const char *do_publish(client *c, const coro_slice *arg, int n)
+static const char *do_publish(struct client *c)
 {
-    (void)n;
-    say_number(c, publish(arg[1], arg[2]));
-    return NULL;
+    return say_number(c, publish(c->arg[1], c->arg[2]));
 }
 
 static const struct command {
-    const char *name;
-    int least, most; /* arguments, with the name */
+    const char *name, *(*run)(struct client *c);
+    int least, most; /* words */
     bool listening;  /* also while it is subscribed */
-    /* gives an answer, or null: it has put one into c->out */
-    const char *(*run)(client *c, const coro_slice *arg, int n);
 } commands[] = {
-    {"get", 2, 2, false, do_get},
-    {"set", 3, 8, false, do_set},
-    {"incr", 2, 2, false, do_incr},
-    {"decr", 2, 2, false, do_incr},
-    {"del", 2, MAX_ARGS, false, do_count},
-    {"exists", 2, MAX_ARGS, false, do_count},
-    {"expire", 3, 3, false, do_expire},
-    {"pexpire", 3, 3, false, do_expire},
-    {"ttl", 2, 2, false, do_ttl},
-    {"pttl", 2, 2, false, do_ttl},
-    {"keys", 2, 2, false, do_keys},
-    {"dbsize", 1, 1, false, do_dbsize},
-    {"flushall", 1, 2, false, do_flush},
-    {"ping", 1, 2, true, do_ping},
-    {"echo", 2, 2, false, do_ping},
-    {"info", 1, 2, false, do_info},
-    {"command", 1, MAX_ARGS, false, do_command},
-    {"config", 2, MAX_ARGS, false, do_config},
-    {"client", 2, MAX_ARGS, false, do_client},
-    {"select", 2, 2, false, do_select},
-    {"quit", 1, 1, true, do_quit},
-    {"subscribe", 2, MAX_ARGS, true, do_subscribe},
-    {"unsubscribe", 1, MAX_ARGS, true, do_unsubscribe},
-    {"publish", 3, 3, false, do_publish},
+    {"get", do_get, 2, 2, false},
+    {"set", do_set, 3, 6, false},
+    {"incr", do_incr_decr, 2, 2, false},
+    {"decr", do_incr_decr, 2, 2, false},
+    {"del", do_del_exists, 2, MAX_ARGS, false},
+    {"exists", do_del_exists, 2, MAX_ARGS, false},
+    {"expire", do_expire, 3, 3, false},
+    {"pexpire", do_expire, 3, 3, false},
+    {"ttl", do_ttl, 2, 2, false},
+    {"pttl", do_ttl, 2, 2, false},
+    {"keys", do_keys, 2, 2, false},
+    {"dbsize", do_dbsize, 1, 1, false},
+    {"flushall", do_flushall, 1, 2, false},
+    {"ping", do_ping, 1, 2, true},
+    {"echo", do_ping, 2, 2, false},
+    {"info", do_info, 1, 2, false},
+    {"config", do_config, 2, MAX_ARGS, false},
+    {"command", do_command, 1, MAX_ARGS, false},
+    {"select", do_select, 2, 2, false},
+    {"quit", do_quit, 1, 1, true},
+    {"subscribe", do_subscribe, 2, MAX_ARGS, true},
+    {"unsubscribe", do_unsubscribe, 1, MAX_ARGS, true},
+    {"publish", do_publish, 3, 3, false},
 };
 
-static void run(client *c, const coro_slice *arg, int n)
+static void do_one(struct client *c)
 {
     const struct command *command = commands, *end = commands + sizeof commands / sizeof *commands;
-    const char *answer;
-    char text[160];
-    while (command < end && !is(arg[0], command->name))
-        command++;
+    const char *wrong = NULL, *answer;
+    char text[128];
     commands_done++;
-    if (command < end && n >= command->least && n <= command->most &&
-        (command->listening || !c->channels)) {
-        answer = command->run(c, arg, n);
-    } else {
-        (void)snprintf(text, sizeof text,
-                       command == end ? "-ERR unknown command '%.*s'\r\n"
-                       : c->channels && !command->listening
-                           ? "-ERR Can't execute '%.*s': subscribed to channels\r\n"
-                           : "-ERR wrong number of arguments for '%.*s' command\r\n",
-                       (int)(arg[0].len < 64 ? arg[0].len : 64), arg[0].data);
-        answer = text;
-    }
+    while (command < end && !is(c->arg[0], command->name))
+        command++;
+    if (command == end)
+        wrong = "is no command";
+    else if (c->args < command->least || c->args > command->most)
+        wrong = "has another number of arguments";
+    else if (c->channels && !command->listening)
+        wrong = "cannot be done while subscribed";
+    if (wrong)
+        (void)snprintf(text, sizeof text, "-ERR '%.64s' %s\r\n", c->arg[0].data, wrong);
+    answer = wrong ? text : command->run(c);
     if (answer)
-        say(c, answer);
+        add(&c->out, answer);
 }
 
-/* ---- the protocol ------------------------------------------------------------------------------ */
+/* ---- the protocol ---------------------------------------------------------------------------- */
 
 /* "12\r\n": 1; 0: more has to come; -1: that is none, or too large. */
 static int parse_length(char **at, const char *end, int64_t most, int64_t *n)
@@ -859,76 +743,77 @@ static int parse_length(char **at, const char *end, int64_t most, int64_t *n)
 }
 
 /* A line of words. */
-static int parse_inline(client *c, char *at, const char *end, coro_slice *arg, int *n)
+static int parse_inline(struct client *c, char *at, const char *end)
 {
     char *stop = memchr(at, '\n', (size_t)(end - at));
     if (!stop)
         return end - at > MAX_INLINE ? -1 : 0;
     c->from = (size_t)(stop + 1 - c->in.data);
-    *n = 0;
-    while (at < stop && *n < MAX_ARGS) {
+    for (; at <= stop && c->args < MAX_ARGS; at++) {
         char *word = at;
-        while (at < stop && !isspace((unsigned char)*at))
+        while (!isspace((unsigned char)*at))
             at++;
         if (at > word)
-            arg[(*n)++] = (coro_slice){word, (size_t)(at - word)};
-        at += at < stop;
+            c->arg[c->args++] = (coro_slice){word, (size_t)(at - word)};
+        *at = 0;
     }
     return 1;
 }
 
 /* The next command: 1; 0: more has to come; -1: it is malformed. */
-static int parse(client *c, coro_slice *arg, int *n)
+static int parse(struct client *c)
 {
     char *at = c->in.data + c->from, *end = c->in.data + c->in.length;
     int64_t count, length;
     int rc;
+    c->args = 0;
     if (at == end)
         return 0;
     if (*at != '*')
-        return parse_inline(c, at, end, arg, n);
+        return parse_inline(c, at, end);
     at++;
     rc = parse_length(&at, end, MAX_ARGS, &count);
-    for (*n = 0; rc > 0 && *n < count; ++*n) {
+    if (rc <= 0)
+        return rc;
+    for (; c->args < count; c->args++) {
         if (at == end)
             return 0;
         if (*at++ != '$')
             return -1;
         rc = parse_length(&at, end, MAX_REQUEST, &length);
-        if (rc <= 0)
-            return rc;
-        if (end - at < length + 2)
-            return 0;
+        if (rc <= 0 || end - at < length + 2)
+            return rc < 0 ? rc : 0;
         if (at[length] != '\r' || at[length + 1] != '\n')
             return -1;
-        arg[*n] = (coro_slice){at, (size_t)length};
+        c->arg[c->args] = (coro_slice){at, (size_t)length};
         at += length + 2;
     }
-    if (rc > 0)
-        c->from = (size_t)(at - c->in.data);
-    return rc;
+    for (int i = 0; i < c->args; i++)
+        c->arg[i].data[c->arg[i].len] = 0; /* no sooner: it may have to be parsed again */
+    c->from = (size_t)(at - c->in.data);
+    return 1;
 }
 
-/* Do what has come; true: there is more, when these answers have been written. */
-static bool run_all(client *c)
+/* Do what has come. True: not all, the answers are to be written first. */
+static bool do_all(struct client *c)
 {
     static coro_slice arg[MAX_ARGS];
-    int n;
+    c->arg = arg;
     while (!c->quit && c->out.length < OUT_ENOUGH) {
-        int rc = parse(c, arg, &n);
+        int rc = parse(c);
         if (rc == 0)
             return false;
-        if (rc > 0 && n > 0)
-            run(c, arg, n);
         if (rc < 0)
-            say(c, "-ERR Protocol error\r\n");
+            add(&c->out, "-ERR Protocol error\r\n");
+        else if (c->args)
+            do_one(c);
         c->quit = c->quit || rc < 0;
     }
     return !c->quit;
 }
 
-/* Make room to read: an empty buffer is begun anew, a full one moved to its front, or grown. */
-static bool make_room(client *c)
+/* Room to read into: what has been done is dropped where there is none, or it costs nothing. */
+static bool make_room(struct client *c)
 {
     struct text *in = &c->in;
     if (c->from && (c->from == in->length || in->length == in->room)) {
@@ -939,7 +824,7 @@ static bool make_room(client *c)
     return in->length < MAX_REQUEST && text_reserve(in, 1);
 }
 
-CORO(session)
+CORO(client)
 {
     CORO_BEGIN();
     (void)setsockopt(coro_fd_number(&my->conn), IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
@@ -959,7 +844,7 @@ CORO(session)
         my->in.length += my->got;
         now = coro_now(co);
         do {
-            my->again = run_all(my);
+            my->again = do_all(my);
             if (my->out.lost)
                 CORO_FAIL(-ENOMEM);
             if (my->channels && !my->writing) {
@@ -971,15 +856,15 @@ CORO(session)
                 coro_event_set(&my->more);
                 CORO_TRY(coro_event_wait(co, &my->written));
             } else if (my->out.length) {
-                CORO_TRY(coro_within(co, WRITE_LIMIT, coro_write(co, &my->conn, my->out.data,
-                                                                 my->out.length)));
+                CORO_TRY(coro_within(co, WRITE_LIMIT,
+                                     coro_write(co, &my->conn, my->out.data, my->out.length)));
                 text_free(&my->out);
             }
         } while (my->again);
     }
 CORO_FINALLY:
     while (my->subs)
-        unsubscribe(my->subs);
+        unsubscribe(&my->subs);
     coro_event_set(&my->more);
     if (!my->quit)
         coro_group_cancel(&my->g);
@@ -990,7 +875,7 @@ CORO_FINALLY:
     CORO_END(0);
 }
 
-/* ---- the program ------------------------------------------------------------------------------- */
+/* ---- the program ----------------------------------------------------------------------------- */
 
 /* Asks for a few things in one go, and prints the answers. */
 struct asker {
@@ -1047,7 +932,7 @@ CORO(app)
         coro_spawn(&my->g, asker, .at = &my->at);
     fflush(stdout);
     server.limit = MAX_CLIENTS;
-    CORO_TRY(coro_serve(co, &server, &my->listener, conn, session));
+    CORO_TRY(coro_serve(co, &server, &my->listener, conn, client));
     coro_group_cancel(&my->g);
 CORO_FINALLY:
     CORO_CLOSE(&my->g);
@@ -1061,7 +946,7 @@ int main(int argc, char **argv)
     if (!table_init(&keys) || !table_init(&channels) || getentropy(&seed, sizeof seed) < 0)
         return 1;
     rc = coro_main(app, .address = argc > 1 ? argv[1] : NULL);
-    (void)do_flush(NULL, NULL, 0);
+    (void)do_flushall(NULL);
     free(keys.buckets);
     free(channels.buckets);
     if (rc < 0 && rc != -EINTR)
@@ -1085,7 +970,7 @@ int main(int argc, char **argv)
  *   $4
  *   news
  *   :1
- *   -ERR Can't execute 'GET': subscribed to channels
+ *   -ERR 'GET' cannot be done while subscribed
  *   *3
  *   $11
  *   unsubscribe
