@@ -412,27 +412,6 @@ CORO(send_file)
 
 /* ---- connections ----------------------------------------------------------------------------- */
 
-/* Says that no more will come, and gives the client time to read what did: closed at once, with
- * bytes of its that we have not read, the connection would be reset under its eyes. */
-struct farewell {
-    CORO_FRAME;
-    coro_stream *s;
-    coro_slice rest;
-    bool more;
-};
-
-CORO(farewell)
-{
-    CORO_BEGIN();
-    CORO_TRY(coro_stream_flush(co, my->s));
-    CORO_TRY(coro_shutdown(my->s->fd, CORO_OUT));
-    do {
-        CORO_TRY(my->more, coro_stream_peek(co, my->s, 1, &my->rest));
-        coro_stream_skip(my->s, my->rest.len);
-    } while (my->more);
-    CORO_END(0);
-}
-
 /* One request and its answer: 1: the connection stays. */
 struct exchange {
     CORO_FRAME;
@@ -447,7 +426,6 @@ struct exchange {
     coro_scope limit;
     struct read_body read;
     struct send_file send;
-    struct farewell bye;
 };
 
 static coro_op put(coro_task *co, coro_stream *s, const void *data, size_t n)
@@ -485,14 +463,17 @@ CORO(exchange)
 {
     CORO_BEGIN();
     my->a.file = -1;
-    CORO_AWAIT(my->rc, coro_within(co, LIMIT(HEAD_TIME), coro_stream_read_until(
-                                                             co, my->s, "\r\n\r\n", 4, &my->head)));
-    if (my->rc == 0 || (my->rc < 0 && my->rc != -ETIMEDOUT && my->rc != -EMSGSIZE))
-        CORO_FAIL(my->rc);
+    CORO_AWAIT(my->rc, coro_within(co, LIMIT(HEAD_TIME),
+                                   coro_stream_read_until(co, my->s, "\r\n\r\n", 4, &my->head)));
     *my->r = (struct request){.minor = 1};
-    my->a.status = my->rc > 0             ? parse_head(my->r, my->head)
-                   : my->rc == -ETIMEDOUT ? 408
-                                          : memchr(my->head.data, '\n', my->head.len) ? 431 : 414;
+    if (my->rc > 0)
+        my->a.status = parse_head(my->r, my->head);
+    else if (my->rc == -ETIMEDOUT)
+        my->a.status = 408;
+    else if (my->rc == -EMSGSIZE)
+        my->a.status = memchr(my->head.data, '\n', my->head.len) ? 431 : 414;
+    else
+        CORO_FAIL(my->rc); /* 0: the end */
     if (!my->a.status && (my->r->chunked || my->r->length)) {
         if (my->r->expects)
             CORO_TRY(put(co, my->s, "HTTP/1.1 100 Continue\r\n\r\n", 25));
@@ -521,9 +502,6 @@ CORO(exchange)
         CORO_TRY(coro_call(co, &my->send, send_file, .to = my->s->fd, .file = my->a.file,
                            .left = my->a.length));
     }
-    if (!my->keep && my->a.status != 200)
-        CORO_IGNORE(coro_call_within(co, &my->limit, LIMIT(LINGER), &my->bye, farewell,
-                                     .s = my->s));
 CORO_FINALLY:
     if (my->a.file >= 0)
         close(my->a.file);
@@ -544,6 +522,8 @@ struct session {
     coro_fd conn;
     struct desk *desk;
     struct session *next, **at; /* while it is idle */
+    coro_scope linger;
+    coro_slice rest;
     int rc;
     bool keep;
 };
@@ -569,11 +549,13 @@ CORO(session)
     CORO_BEGIN();
     (void)setsockopt(coro_fd_number(&my->conn), IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
     do {
+        free(my->desk);
+        my->desk = NULL;
         idle_begin(my);
         CORO_AWAIT(my->rc, coro_within(co, LIMIT(IDLE), coro_wait_readable(co, &my->conn)));
         idle_end(my);
         if (my->rc < 0 || draining)
-            break;
+            CORO_LEAVE();
         my->desk = malloc(sizeof *my->desk);
         if (!my->desk)
             CORO_FAIL(-ENOMEM);
@@ -585,10 +567,17 @@ CORO(session)
                                          .r = &my->desk->r, .answer = my->desk->answer));
         while (my->keep && coro_stream_buffered(&my->desk->s, CORO_IN));
         CORO_TRY(coro_within(co, LIMIT(SEND), coro_stream_flush(co, &my->desk->s)));
-        coro_stream_close(&my->desk->s);
-        free(my->desk);
-        my->desk = NULL;
+        if (my->keep)
+            coro_stream_close(&my->desk->s);
     } while (my->keep);
+    /* What the client still sends is to be read: else the connection would be reset, and our last
+     * answer lost on its way. */
+    CORO_TRY(coro_shutdown(&my->conn, CORO_OUT));
+    coro_timeout_open(co, &my->linger, LIMIT(LINGER));
+    do {
+        CORO_AWAIT(my->rc, coro_stream_peek(co, &my->desk->s, 1, &my->rest));
+        coro_stream_skip(&my->desk->s, SIZE_MAX);
+    } while (my->rc > 0);
 CORO_FINALLY:
     coro_close(&my->conn);
     free(my->desk);

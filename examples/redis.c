@@ -213,7 +213,8 @@ static bool number(coro_slice string, int64_t *n)
     char *end;
     errno = 0;
     *n = strtoll(string.data, &end, 10);
-    return !errno && string.len && end == string.data + string.len && !isspace(*string.data);
+    return !errno && string.len && end == string.data + string.len &&
+           !isspace((unsigned char)*string.data);
 }
 
 /* ---- keys ------------------------------------------------------------------------------------ */
@@ -398,12 +399,14 @@ static int publish(coro_slice name, coro_slice text)
     int n = 0;
     for (struct subscription *s = channel ? channel->subs : NULL; s; s = s->next, n++) {
         struct client *c = s->client;
+        if (c->out.length > OUT_LIMIT || c->out.lost) {
+            coro_group_cancel(&c->g);
+            continue;
+        }
         add(&c->out, "*3\r\n$7\r\nmessage\r\n");
         add_bulk(&c->out, name);
         add_bulk(&c->out, text);
         coro_event_set(&c->more);
-        if (c->out.length > OUT_LIMIT || c->out.lost)
-            coro_group_cancel(&c->g);
     }
     return n;
 }
@@ -420,8 +423,10 @@ CORO(writer)
     CORO_BEGIN();
     while (my->c->out.length || !my->c->quit) {
         coro_event_clear(&my->c->more);
-        if (!my->c->out.length)
+        if (!my->c->out.length) {
             CORO_TRY(coro_event_wait(co, &my->c->more));
+            continue;
+        }
         my->text = my->c->out;
         my->c->out = (struct text){0};
         CORO_TRY(coro_within(co, WRITE_LIMIT,
@@ -851,7 +856,7 @@ CORO(client)
                 my->writing = true;
                 coro_spawn(&my->g, writer, .c = my);
             }
-            if (my->writing) {
+            if (my->writing && my->out.length) {
                 coro_event_clear(&my->written);
                 coro_event_set(&my->more);
                 CORO_TRY(coro_event_wait(co, &my->written));
