@@ -9,6 +9,7 @@ they are there. Every process that was started is ended, whatever happens. Ends 
 """
 import contextlib
 import os
+import random
 import re
 import shutil
 import signal
@@ -623,6 +624,58 @@ def redis_benchmark_is_happy():
                               "-n", "10000", "-q"], capture_output=True, text=True, timeout=PATIENCE,
                              check=True)
         same((run.stderr, run.stdout.count("requests per second")), ("", 3))
+
+
+# ---- both ----------------------------------------------------------------------------------------
+
+def mutations(seed, good, count):
+    """Good input with some bytes changed, cut, or put twice; always the same."""
+    random.seed(seed)
+    for _ in range(count):
+        data = bytearray(good)
+        for _ in range(random.randint(1, 6)):
+            at = random.randrange(len(data) + 1)
+            end = min(len(data), at + random.choice((0, 1, 1, 2, 20)))
+            data[at:end] = random.choice((b"", data[at:end] * 2, b"\r\n", b"\0", b"9", b"-", b"%",
+                                          bytes([random.randrange(256)])))
+        yield bytes(data)
+
+
+def survives(s, seed, good, count):
+    """All of this is answered, or the connection is closed; and the server lives."""
+    for data in mutations(seed, good, count):
+        with Client(s) as c:
+            half = random.randrange(len(data) + 1)
+            try:
+                c.send(data[:half])
+                c.send(data[half:])
+                c.socket.shutdown(socket.SHUT_WR)
+                c.ended()
+            except OSError as e:
+                assert not isinstance(e, TimeoutError), f"no end after {data!r}"
+
+
+@test
+def http_garbage_hurts_nobody():
+    good = (get("/%41/?b=c", "Connection: keep-alive, x\r\n").encode() + post(b"abc") +
+            get("/echo", CHUNKED, "POST").encode() + b"3;x\r\nabc\r\n0\r\na: b\r\n\r\n" +
+            get("/folder/", "Expect: 100-continue\r\n", "HEAD").encode())
+    with http() as s, Client(s) as c:
+        survives(s, 1, good, 500)
+        c.socket.close()
+        with Client(s) as after:
+            after.send(get("/hello"))
+            same(answer(after)[2], HELLO)
+
+
+@test
+def redis_garbage_hurts_nobody():
+    good = (command("SET", "a", "b", "EX", 10) + command("INCR", "n") + b"KEYS [a-z]*\r\n" +
+            command("SUBSCRIBE", "x", "y") + command("UNSUBSCRIBE") + command("EXPIRE", "a", 1) +
+            command("DEL", "a", "n") + command("PUBLISH", "x", "y") + command("QUIT"))
+    with redis() as (s, c):
+        survives(s, 2, good, 500)
+        same(do(c, "PING"), "+PONG")
 
 
 # ---- all of them ---------------------------------------------------------------------------------
