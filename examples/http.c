@@ -4,10 +4,10 @@
  *   http 127.0.0.1:8080 /srv/www           serves until SIGINT or SIGTERM, then drains
  *   http 127.0.0.1:0 /srv/www idle=5000    on a free port, which it prints; with another limit
  *
- * A connection that is idle has no buffer: it is a task, a timer and a descriptor. Head and body of
- * a request are read whole, each under a limit of bytes and one of time; what is wrong with them is
- * told, and ends the connection. Files are opened and sent on the loop's thread: from the page
- * cache that is what is fastest; for slow disks there is coro_file_open. */
+ * A connection that is idle has no buffer: it is a task, a timer and a descriptor, half a KiB. Head
+ * and body of a request are read whole, each under a limit of bytes and one of time; what is wrong with
+ * them is told, and ends the connection. Files are opened and sent on the loop's thread: from the
+ * page cache that is fastest; for slow disks there is coro_file_open. */
 #include "coro_io.h"
 #include <ctype.h>
 #include <stdio.h>
@@ -59,7 +59,7 @@ struct request {
     int hosts;   /* how many Host fields */
     int lengths; /* how many Content-Length fields */
     bool keep, chunked, expects;
-    size_t length;           /* of the body */
+    long length;             /* of the body */
     char path[MAX_PATH + 1]; /* decoded, without the query */
 };
 
@@ -177,7 +177,7 @@ static int parse_field(struct request *r, coro_slice line)
         r->hosts++;
     } else if (is(name, "content-length")) {
         long n = number(value, 10, limits[BODY_BYTES].value);
-        r->length = n < 0 ? 0 : (size_t)n;
+        r->length = n;
         return n < 0 || r->lengths++ ? 400 : 0;
     } else if (is(name, "transfer-encoding")) {
         if (!is(value, "chunked") || r->chunked)
@@ -215,68 +215,54 @@ static int parse_head(struct request *r, coro_slice head)
         return 400;
     if (r->chunked && (r->lengths || !r->minor))
         return 400; /* two lengths are how requests are smuggled past a proxy */
-    return r->length > (size_t)limits[BODY_BYTES].value ? 413 : 0;
+    return r->length > limits[BODY_BYTES].value ? 413 : 0;
 }
 
 /* ---- bodies ---------------------------------------------------------------------------------- */
 
-struct body {
-    char *data;
-    size_t length;
-};
-
-/* 0, and the body is there; or the status that says what is wrong with it. */
+/* -EBADMSG: it is malformed; -EFBIG: too large. */
 struct read_body {
     CORO_FRAME;
     coro_stream *s;
-    struct body *to;
     bool chunked;
-    size_t size; /* of what comes next */
+    long size;   /* of what comes next */
+    long room;   /* for what may come */
+    char *data;  /* the caller's to free */
+    size_t length;
     coro_slice line;
-    size_t got;
-    int status;
+    long got;
 };
 
 CORO(read_body)
 {
     CORO_BEGIN();
-    for (;;) {
+    my->room = limits[BODY_BYTES].value;
+    do {
         if (my->chunked) {
-            long n;
             CORO_TRY(my->got, coro_stream_read_until(co, my->s, "\r\n", 2, &my->line));
-            n = number(trim(cut(&my->line, ';')), 16,
-                       limits[BODY_BYTES].value - (long)my->to->length);
-            my->status = !my->got || n < 0 ? 400 : 0;
-            if (!my->status && n > limits[BODY_BYTES].value - (long)my->to->length)
-                my->status = 413;
-            my->size = my->status ? 0 : (size_t)n;
+            my->size = number(trim(cut(&my->line, ';')), 16, my->room);
+            if (!my->got || my->size < 0 || my->size > my->room)
+                CORO_FAIL(my->size > my->room ? -EFBIG : -EBADMSG);
         }
-        if (!my->size)
-            break;
-        if (!my->to->data) /* of chunks only the limit is known; what stays untouched is free */
-            my->to->data = malloc(my->chunked ? (size_t)limits[BODY_BYTES].value : my->size);
-        if (!my->to->data)
+        if (!my->data) /* of chunks only the limit is known; what stays untouched is free */
+            my->data = malloc((size_t)(my->chunked ? my->room : my->size));
+        if (!my->data)
             CORO_FAIL(-ENOMEM);
-        CORO_TRY(my->got, coro_stream_read_exact(co, my->s, my->to->data + my->to->length,
-                                                 my->size));
-        my->to->length += my->got;
+        CORO_TRY(my->got, coro_stream_read_exact(co, my->s, my->data + my->length,
+                                                 (size_t)my->size));
         if (my->got < my->size)
             CORO_FAIL(-ECONNRESET);
-        if (!my->chunked)
-            CORO_LEAVE();
-        CORO_TRY(my->got, coro_stream_read_until(co, my->s, "\r\n", 2, &my->line));
-        my->status = !my->got || my->line.len ? 400 : 0;
-        if (my->status)
-            break;
-    }
-    while (!my->status) { /* trailers: nothing for us */
-        CORO_TRY(my->got, coro_stream_read_until(co, my->s, "\r\n", 2, &my->line));
-        if (!my->got)
-            CORO_FAIL(-ECONNRESET);
-        if (!my->line.len)
-            break;
-    }
-    CORO_END(my->status);
+        my->length += (size_t)my->size;
+        my->room -= my->size;
+        while (my->chunked) { /* an empty line ends a chunk; behind the last one come trailers */
+            CORO_TRY(my->got, coro_stream_read_until(co, my->s, "\r\n", 2, &my->line));
+            if (my->got && !my->line.len)
+                break;
+            if (!my->got || my->size)
+                CORO_FAIL(-EBADMSG);
+        }
+    } while (my->chunked && my->size);
+    CORO_END(0);
 }
 
 /* ---- answers --------------------------------------------------------------------------------- */
@@ -356,7 +342,7 @@ static int open_file(struct answer *a, char *path)
     return 200;
 }
 
-static int route(struct answer *a, struct request *r, const struct body *body)
+static int route(struct answer *a, struct request *r, const struct read_body *body)
 {
     bool echo = strcmp(r->path, "/echo") == 0, hello = strcmp(r->path, "/hello") == 0;
     a->allow = echo ? "POST" : "GET, HEAD";
@@ -420,7 +406,6 @@ struct exchange {
     coro_slice head;
     intptr_t rc;
     bool keep;
-    struct body body;
     struct answer a;
     char *answer; /* its head */
     coro_scope limit;
@@ -479,16 +464,19 @@ CORO(exchange)
             CORO_TRY(put(co, my->s, "HTTP/1.1 100 Continue\r\n\r\n", 25));
         my->s->limit = MAX_CHUNK;
         CORO_AWAIT(my->rc, coro_call_within(co, &my->limit, LIMIT(BODY_TIME), &my->read, read_body,
-                                            .s = my->s, .to = &my->body, .size = my->r->length,
-                                            .chunked = my->r->chunked));
+                                            .s = my->s, .chunked = my->r->chunked,
+                                            .size = my->r->length));
         my->s->limit = 0;
-        if (my->rc < 0 && my->rc != -ETIMEDOUT && my->rc != -EMSGSIZE)
+        my->a.status = my->rc == -ETIMEDOUT                          ? 408
+                       : my->rc == -EFBIG                            ? 413
+                       : my->rc == -EBADMSG || my->rc == -EMSGSIZE ? 400
+                                                                     : 0;
+        if (my->rc < 0 && !my->a.status)
             CORO_FAIL(my->rc);
-        my->a.status = my->rc >= 0 ? (int)my->rc : my->rc == -ETIMEDOUT ? 408 : 400;
     }
     my->keep = !my->a.status && my->r->keep && !draining;
     if (!my->a.status)
-        my->a.status = route(&my->a, my->r, &my->body);
+        my->a.status = route(&my->a, my->r, &my->read);
     if (my->a.status != 200) {
         my->a.type = "text/plain";
         my->a.text = reason(my->a.status);
@@ -505,7 +493,7 @@ CORO(exchange)
 CORO_FINALLY:
     if (my->a.file >= 0)
         close(my->a.file);
-    free(my->body.data);
+    free(my->read.data);
     CORO_END(my->keep);
 }
 
