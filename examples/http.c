@@ -5,9 +5,9 @@
  *   http 127.0.0.1:0 /srv/www idle=5000    on a free port, which it prints; with another limit
  *
  * A connection that is idle has no buffer: it is a task, a timer and a descriptor, half a KiB. Head
- * and body of a request are read whole, each under a limit of bytes and one of time; what is wrong with
- * them is told, and ends the connection. Files are opened and sent on the loop's thread: from the
- * page cache that is fastest; for slow disks there is coro_file_open. */
+ * and body of a request are read whole, each under a limit of bytes and one of time; what is wrong
+ * with them is told, and ends the connection. Files are opened and sent on the loop's thread: from
+ * the page cache that is fastest; for slow disks there is coro_file_open. */
 #include "coro_io.h"
 #include <ctype.h>
 #include <stdio.h>

@@ -28,120 +28,37 @@ enum {
 #define SWEEP_EVERY CORO_MS(100)
 #define WRITE_LIMIT CORO_S(60) /* for a client to take what was written */
 
-/* ---- a table by linear hashing: it grows by a bucket at a time, and never stops the world ---- */
-
-struct node {
-    struct node *next;
-    uint64_t hash;
-    coro_slice key;
-};
-
-struct table {
-    struct node **buckets; /* room for 2 * half */
-    size_t half;           /* a power of two; bucket i is split into i and half + i, in turn */
-    size_t count;          /* buckets in use: half .. 2 * half */
-    size_t used;           /* nodes */
-};
-
-static uint64_t seed;
-
-/* FNV-1a from a random start. Where strangers choose the keys, SipHash is what you want. */
-static uint64_t hash_of(coro_slice key)
-{
-    uint64_t h = seed;
-    for (size_t i = 0; i < key.len; i++)
-        h = (h ^ (unsigned char)key.data[i]) * 0x100000001b3;
-    return h ^ h >> 32;
-}
-
-static bool table_init(struct table *t)
-{
-    *t = (struct table){.half = 64, .count = 64};
-    t->buckets = calloc(2 * t->half, sizeof *t->buckets);
-    return t->buckets != NULL;
-}
-
-/* What points to the node; or to the null where it would be. */
-static struct node **table_find(const struct table *t, coro_slice key)
-{
-    uint64_t hash = hash_of(key);
-    size_t i = hash & (2 * t->half - 1);
-    struct node **at = &t->buckets[i < t->count ? i : i - t->half];
-    while (*at && ((*at)->hash != hash || (*at)->key.len != key.len ||
-                   memcmp((*at)->key.data, key.data, key.len) != 0))
-        at = &(*at)->next;
-    return at;
-}
-
-/* Split the next bucket in turn, if there is memory. */
-static void table_grow(struct table *t)
-{
-    struct node **from, **to;
-    if (t->count == 2 * t->half) {
-        struct node **more = realloc(t->buckets, 2 * t->count * sizeof *more);
-        if (!more)
-            return;
-        t->buckets = more;
-        t->half = t->count;
-    }
-    from = &t->buckets[t->count - t->half];
-    to = &t->buckets[t->count++];
-    while (*from) {
-        if ((*from)->hash & t->half) {
-            *to = *from;
-            *from = (*from)->next;
-            to = &(*to)->next;
-        } else {
-            from = &(*from)->next;
-        }
-    }
-    *to = NULL;
-}
-
-static void table_add(struct table *t, struct node **at, struct node *node)
-{
-    node->next = NULL;
-    node->hash = hash_of(node->key);
-    *at = node;
-    if (++t->used > t->count)
-        table_grow(t);
-}
-
-static void table_drop(struct table *t, struct node **at)
-{
-    *at = (*at)->next;
-    t->used--;
-}
-
 /* ---- text that grows ------------------------------------------------------------------------- */
 
 struct text {
     char *data;
     size_t length, room;
-    bool lost; /* there was no memory */
 };
 
-static bool text_reserve(struct text *t, size_t more)
+/* Without memory there is nothing to be saved here; how much keys may take is MAX_MEMORY. */
+static void *grab(void *old, size_t size)
 {
-    size_t room = t->room ? t->room : BUFFER;
-    char *data;
+    void *memory = realloc(old, size);
+    if (!memory) {
+        fprintf(stderr, "redis: no memory\n");
+        abort();
+    }
+    return memory;
+}
+
+static void text_reserve(struct text *t, size_t more)
+{
     if (t->room - t->length >= more)
-        return true;
-    while (room - t->length < more)
-        room *= 2;
-    data = realloc(t->data, room);
-    t->lost = t->lost || !data;
-    if (!data)
-        return false;
-    t->data = data;
-    t->room = room;
-    return true;
+        return;
+    t->room = t->room ? t->room : BUFFER;
+    while (t->room - t->length < more)
+        t->room *= 2;
+    t->data = grab(t->data, t->room);
 }
 
 static void text_add(struct text *t, const void *data, size_t n)
 {
-    if (!text_reserve(t, n))
-        return;
+    text_reserve(t, n);
     memcpy(t->data + t->length, data, n);
     t->length += n;
 }
@@ -180,6 +97,170 @@ static void add_bulk(struct text *t, coro_slice data)
     add(t, "\r\n");
 }
 
+/* ---- a table by linear hashing: it grows by a bucket at a time, and never stops the world ---- */
+
+/* A key, or a channel. */
+struct entry {
+    struct entry *next;
+    uint64_t hash;
+    coro_slice key, value;     /* in bytes; of any bytes, and a 0 behind each */
+    coro_time expires;         /* 0: never */
+    struct subscription *subs; /* a channel's */
+    char bytes[];
+};
+
+struct table {
+    struct entry **buckets; /* room for 2 * half; null: it is new */
+    size_t half;            /* a power of two; bucket i is split into i and half + i, in turn */
+    size_t count;           /* buckets in use: half .. 2 * half */
+    size_t used, expiring;  /* entries; those that will expire */
+    size_t memory;          /* of all entries */
+};
+
+static struct table keys, channels;
+static uint64_t seed;
+static coro_time now; /* as of the present batch of commands */
+
+/* FNV-1a from a random start. Where strangers choose the keys, SipHash is what you want. */
+static uint64_t hash_of(coro_slice key)
+{
+    uint64_t h = seed;
+    for (size_t i = 0; i < key.len; i++)
+        h = (h ^ (unsigned char)key.data[i]) * 0x100000001b3;
+    return h ^ h >> 32;
+}
+
+static bool same(coro_slice a, coro_slice b)
+{
+    return a.len == b.len && memcmp(a.data, b.data, a.len) == 0;
+}
+
+static size_t entry_size(size_t key, size_t value)
+{
+    return sizeof(struct entry) + key + value + 2;
+}
+
+static void entry_expire(struct table *t, struct entry *e, coro_time when)
+{
+    t->expiring -= e->expires != 0;
+    t->expiring += when != 0;
+    e->expires = when;
+}
+
+static void entry_drop(struct table *t, struct entry **at)
+{
+    struct entry *e = *at;
+    *at = e->next;
+    t->used--;
+    t->memory -= entry_size(e->key.len, e->value.len);
+    entry_expire(t, e, 0);
+    free(e);
+}
+
+/* What points to the entry; or to the null where it would be. What has expired is not there. */
+static struct entry **table_find(struct table *t, coro_slice key)
+{
+    uint64_t hash = hash_of(key);
+    size_t i = hash & (2 * t->half - 1);
+    struct entry **at = &t->buckets[i < t->count ? i : i - t->half];
+    while (*at && ((*at)->hash != hash || !same((*at)->key, key)))
+        at = &(*at)->next;
+    if (*at && (*at)->expires && (*at)->expires <= now) {
+        entry_drop(t, at);
+        return table_find(t, key);
+    }
+    return at;
+}
+
+/* Split the next bucket in turn. */
+static void table_grow(struct table *t)
+{
+    struct entry **from, **to;
+    if (t->count == 2 * t->half) {
+        t->buckets = grab(t->buckets, 2 * t->count * sizeof *t->buckets);
+        t->half = t->count;
+    }
+    from = &t->buckets[t->count - t->half];
+    to = &t->buckets[t->count++];
+    while (*from) {
+        if ((*from)->hash & t->half) {
+            *to = *from;
+            *from = (*from)->next;
+            to = &(*to)->next;
+        } else {
+            from = &(*from)->next;
+        }
+    }
+    *to = NULL;
+}
+
+/* The key's entry, with this value; a new one never expires. Null: too much memory. */
+static struct entry *table_set(struct table *t, coro_slice key, coro_slice value)
+{
+    struct entry **at = table_find(t, key), *e = *at;
+    bool fresh = !e;
+    if (fresh || e->value.len != value.len) {
+        size_t before = fresh ? 0 : entry_size(key.len, e->value.len);
+        size_t after = entry_size(key.len, value.len);
+        if (t->memory - before + after > MAX_MEMORY)
+            return NULL;
+        t->memory += after - before;
+        *at = e = grab(e, after);
+        e->key = (coro_slice){e->bytes, key.len};
+        e->value = (coro_slice){e->bytes + key.len + 1, value.len};
+    }
+    memcpy(e->value.data, value.data, value.len + 1);
+    if (!fresh)
+        return e;
+    memcpy(e->key.data, key.data, key.len + 1);
+    e->next = NULL;
+    e->hash = hash_of(key);
+    e->expires = 0;
+    e->subs = NULL;
+    if (++t->used > t->count)
+        table_grow(t);
+    return e;
+}
+
+static void table_init(struct table *t)
+{
+    t->half = t->count = 64;
+    t->buckets = memset(grab(NULL, 128 * sizeof *t->buckets), 0, 128 * sizeof *t->buckets);
+}
+
+/* Look into a few buckets for what has expired. True: that was worth it. */
+static bool table_sweep(struct table *t, size_t *bucket)
+{
+    int seen = 0, gone = 0;
+    for (int i = 0; i < SWEEP_BUCKETS && t->expiring; i++, ++*bucket) {
+        struct entry **at = &t->buckets[*bucket < t->count ? *bucket : (*bucket = 0)];
+        for (; *at; seen++) {
+            bool over = (*at)->expires && (*at)->expires <= now;
+            gone += over;
+            if (over)
+                entry_drop(t, at);
+            else
+                at = &(*at)->next;
+        }
+    }
+    return gone > seen / 8;
+}
+
+struct sweeper {
+    CORO_FRAME;
+    size_t bucket;
+};
+
+CORO(sweeper)
+{
+    CORO_BEGIN();
+    for (;;) {
+        now = coro_now(co);
+        CORO_TRY(coro_sleep(co, table_sweep(&keys, &my->bucket) ? 0 : SWEEP_EVERY));
+    }
+    CORO_END(0);
+}
+
 /* ---- clients --------------------------------------------------------------------------------- */
 
 struct client {
@@ -200,7 +281,6 @@ struct client {
 
 static coro_server server;
 static uint64_t commands_done;
-static coro_time now; /* as of the present batch of commands */
 
 static bool is(coro_slice string, const char *word)
 {
@@ -217,189 +297,55 @@ static bool number(coro_slice string, int64_t *n)
            !isspace((unsigned char)*string.data);
 }
 
-/* ---- keys ------------------------------------------------------------------------------------ */
-
-struct entry {
-    struct node node;  /* must be first */
-    coro_time expires; /* 0: never */
-    coro_slice value;  /* in bytes, as the key; a 0 behind each */
-    char bytes[];
-};
-
-static struct table keys;
-static size_t memory;   /* of all entries */
-static size_t expiring; /* keys that will */
-
-static size_t entry_size(size_t key, size_t value)
-{
-    return sizeof(struct entry) + key + value + 2;
-}
-
-static void entry_expire(struct entry *e, coro_time when)
-{
-    expiring -= e->expires != 0;
-    expiring += when != 0;
-    e->expires = when;
-}
-
-static void entry_drop(struct node **at)
-{
-    struct entry *e = (struct entry *)(void *)*at;
-    table_drop(&keys, at);
-    entry_expire(e, 0);
-    memory -= entry_size(e->node.key.len, e->value.len);
-    free(e);
-}
-
-/* Where the key is, or would be; one that has expired is not there any more. */
-static struct node **entry_find(coro_slice key)
-{
-    struct node **at = table_find(&keys, key);
-    struct entry *e = (struct entry *)(void *)*at;
-    if (!e || !e->expires || e->expires > now)
-        return at;
-    entry_drop(at);
-    return table_find(&keys, key);
-}
-
-static struct entry *entry_get(coro_slice key)
-{
-    return (struct entry *)(void *)*entry_find(key);
-}
-
-/* The key's entry with this value; a new one never expires. Null: no memory. */
-static struct entry *entry_set(coro_slice key, coro_slice value)
-{
-    struct node **at = entry_find(key);
-    struct entry *e = (struct entry *)(void *)*at;
-    bool fresh = !e;
-    if (fresh || e->value.len != value.len) {
-        size_t before = fresh ? 0 : entry_size(key.len, e->value.len);
-        size_t after = entry_size(key.len, value.len);
-        if (memory - before + after > MAX_MEMORY || !(e = realloc(e, after)))
-            return NULL;
-        memory += after - before;
-        e->node.key = (coro_slice){e->bytes, key.len};
-        e->value = (coro_slice){e->bytes + key.len + 1, value.len};
-        *at = fresh ? NULL : &e->node; /* it may have moved */
-    }
-    memcpy(e->value.data, value.data, value.len + 1);
-    if (fresh) {
-        e->expires = 0;
-        memcpy(e->bytes, key.data, key.len + 1);
-        table_add(&keys, at, &e->node);
-    }
-    return e;
-}
-
-/* Look into a few buckets for what has expired. True: that was worth it. */
-static bool sweep(size_t *bucket)
-{
-    int seen = 0, gone = 0;
-    for (int i = 0; i < SWEEP_BUCKETS && expiring; i++, ++*bucket) {
-        struct node **at = &keys.buckets[*bucket < keys.count ? *bucket : (*bucket = 0)];
-        for (; *at; seen++) {
-            coro_time expires = ((struct entry *)(void *)*at)->expires;
-            bool over = expires && expires <= now;
-            gone += over;
-            if (over)
-                entry_drop(at);
-            else
-                at = &(*at)->next;
-        }
-    }
-    return gone > seen / 8;
-}
-
-struct sweeper {
-    CORO_FRAME;
-    size_t bucket;
-};
-
-CORO(sweeper)
-{
-    CORO_BEGIN();
-    for (;;) {
-        now = coro_now(co);
-        CORO_TRY(coro_sleep(co, sweep(&my->bucket) ? 0 : SWEEP_EVERY));
-    }
-    CORO_END(0);
-}
-
 /* ---- publish and subscribe ------------------------------------------------------------------- */
 
 struct subscription {
     struct subscription *next, **at; /* in its channel */
     struct subscription *clients;    /* the client's next one */
-    struct channel *channel;
+    struct entry *channel;
     struct client *client;
 };
-
-struct channel {
-    struct node node; /* must be first */
-    struct subscription *subs;
-    char name[];
-};
-
-static struct table channels;
 
 /* What points to the client's subscription; or to the null where it would be. */
 static struct subscription **subscription_find(struct client *c, coro_slice name)
 {
     struct subscription **at = &c->subs;
-    while (*at && ((*at)->channel->node.key.len != name.len ||
-                   memcmp((*at)->channel->name, name.data, name.len) != 0))
+    while (*at && !same((*at)->channel->key, name))
         at = &(*at)->clients;
     return at;
 }
 
-/* False: no memory. */
-static bool subscribe(struct client *c, coro_slice name)
+static void subscribe(struct client *c, struct entry *channel)
 {
-    struct node **at = table_find(&channels, name);
-    struct channel *channel = (struct channel *)(void *)*at;
-    struct subscription *s = malloc(sizeof *s);
-    if (s && !channel && (channel = malloc(sizeof *channel + name.len))) {
-        channel->node.key = (coro_slice){memcpy(channel->name, name.data, name.len), name.len};
-        channel->subs = NULL;
-        table_add(&channels, at, &channel->node);
-    }
-    if (!s || !channel) {
-        free(s);
-        return false;
-    }
+    struct subscription *s = grab(NULL, sizeof *s);
     *s = (struct subscription){channel->subs, &channel->subs, c->subs, channel, c};
     if (s->next)
         s->next->at = &s->next;
     channel->subs = c->subs = s;
     c->channels++;
-    return true;
 }
 
 static void unsubscribe(struct subscription **at)
 {
     struct subscription *s = *at;
-    struct channel *channel = s->channel;
     *at = s->clients;
     *s->at = s->next;
     if (s->next)
         s->next->at = s->at;
     s->client->channels--;
+    if (!s->channel->subs)
+        entry_drop(&channels, table_find(&channels, s->channel->key));
     free(s);
-    if (!channel->subs) {
-        table_drop(&channels, table_find(&channels, channel->node.key));
-        free(channel);
-    }
 }
 
 /* Tell all; how many. It does not wait for anybody: who does not read is dropped. */
 static int publish(coro_slice name, coro_slice text)
 {
-    struct channel *channel = (struct channel *)(void *)*table_find(&channels, name);
+    struct entry *channel = *table_find(&channels, name);
     int n = 0;
     for (struct subscription *s = channel ? channel->subs : NULL; s; s = s->next, n++) {
         struct client *c = s->client;
-        if (c->out.length > OUT_LIMIT || c->out.lost) {
+        if (c->out.length > OUT_LIMIT) {
             coro_group_cancel(&c->g);
             continue;
         }
@@ -462,7 +408,7 @@ static const char *say_bulk(struct client *c, coro_slice data)
 
 static const char *do_get(struct client *c)
 {
-    struct entry *e = entry_get(c->arg[1]);
+    struct entry *e = *table_find(&keys, c->arg[1]);
     return e ? say_bulk(c, e->value) : NONE;
 }
 
@@ -489,12 +435,12 @@ static const char *do_set(struct client *c)
     }
     if (only_new && only_old)
         return NO_SYNTAX;
-    if ((only_new || only_old) && (entry_get(c->arg[1]) != NULL) != only_old)
+    if ((only_new || only_old) && (*table_find(&keys, c->arg[1]) != NULL) != only_old)
         return NONE;
-    e = entry_set(c->arg[1], c->arg[2]);
+    e = table_set(&keys, c->arg[1], c->arg[2]);
     if (!e)
         return NO_MEMORY;
-    entry_expire(e, when);
+    entry_expire(&keys, e, when);
     return OK;
 }
 
@@ -502,17 +448,17 @@ static const char *do_del_exists(struct client *c)
 {
     int found = 0;
     for (int i = 1; i < c->args; i++) {
-        struct node **at = entry_find(c->arg[i]);
+        struct entry **at = table_find(&keys, c->arg[i]);
         found += *at != NULL;
         if (*at && is(c->arg[0], "del"))
-            entry_drop(at);
+            entry_drop(&keys, at);
     }
     return say_number(c, found);
 }
 
 static const char *do_incr_decr(struct client *c)
 {
-    struct entry *e = entry_get(c->arg[1]);
+    struct entry *e = *table_find(&keys, c->arg[1]);
     int64_t value = 0, by = is(c->arg[0], "incr") ? 1 : -1;
     char text[24];
     if (e && !number(e->value, &value))
@@ -520,14 +466,14 @@ static const char *do_incr_decr(struct client *c)
     if (value == (by > 0 ? INT64_MAX : INT64_MIN))
         return "-ERR increment or decrement would overflow\r\n";
     value += by;
-    if (!entry_set(c->arg[1], (coro_slice){text, (size_t)sprintf(text, "%lld", (long long)value)}))
-        return NO_MEMORY;
-    return say_number(c, value);
+    by = sprintf(text, "%lld", (long long)value);
+    e = table_set(&keys, c->arg[1], (coro_slice){text, (size_t)by});
+    return e ? say_number(c, value) : NO_MEMORY;
 }
 
 static const char *do_expire(struct client *c)
 {
-    struct node **at = entry_find(c->arg[1]);
+    struct entry **at = table_find(&keys, c->arg[1]);
     int64_t ttl, unit = is(c->arg[0], "expire") ? 1000 : 1;
     if (!number(c->arg[2], &ttl))
         return NO_NUMBER;
@@ -535,15 +481,15 @@ static const char *do_expire(struct client *c)
         return NO_TIME;
     say_number(c, *at != NULL);
     if (*at && ttl > 0)
-        entry_expire((struct entry *)(void *)*at, now + CORO_MS(ttl * unit));
+        entry_expire(&keys, *at, now + CORO_MS(ttl * unit));
     else if (*at)
-        entry_drop(at);
+        entry_drop(&keys, at);
     return NULL;
 }
 
 static const char *do_ttl(struct client *c)
 {
-    struct entry *e = entry_get(c->arg[1]);
+    struct entry *e = *table_find(&keys, c->arg[1]);
     int64_t ms = e ? (e->expires - now) / CORO_MS(1) : 0;
     ms = is(c->arg[0], "ttl") ? (ms + 500) / 1000 : ms;
     return say_number(c, !e ? -2 : !e->expires ? -1 : ms);
@@ -554,17 +500,15 @@ static const char *do_keys(struct client *c)
     struct text found = {0};
     int n = 0;
     for (size_t i = 0; i < keys.count; i++) {
-        for (struct node *node = keys.buckets[i]; node; node = node->next) {
-            coro_time expires = ((struct entry *)(void *)node)->expires;
-            if ((!expires || expires > now) && fnmatch(c->arg[1].data, node->key.data, 0) == 0) {
-                add_bulk(&found, node->key);
+        for (struct entry *e = keys.buckets[i]; e; e = e->next) {
+            if ((!e->expires || e->expires > now) && !fnmatch(c->arg[1].data, e->key.data, 0)) {
+                add_bulk(&found, e->key);
                 n++;
             }
         }
     }
     add_number(&c->out, '*', n);
     text_add(&c->out, found.length ? found.data : "", found.length);
-    c->out.lost = c->out.lost || found.lost;
     text_free(&found);
     return NULL;
 }
@@ -579,7 +523,7 @@ static const char *do_flushall(struct client *c)
     (void)c;
     for (size_t i = 0; i < keys.count; i++) {
         while (keys.buckets[i])
-            entry_drop(&keys.buckets[i]);
+            entry_drop(&keys, &keys.buckets[i]);
     }
     return OK;
 }
@@ -603,9 +547,9 @@ static const char *do_info(struct client *c)
                      "# Stats\r\ntotal_connections_received:%llu\r\n"
                      "total_commands_processed:%llu\r\npubsub_channels:%zu\r\n"
                      "# Keyspace\r\ndb0:keys=%zu,expires=%zu\r\n",
-                     (long)getpid(), (unsigned)server.active, MAX_CLIENTS, memory, MAX_MEMORY,
+                     (long)getpid(), (unsigned)server.active, MAX_CLIENTS, keys.memory, MAX_MEMORY,
                      (unsigned long long)server.accepted, (unsigned long long)commands_done,
-                     channels.used, keys.used, expiring);
+                     channels.used, keys.used, keys.expiring);
     return say_bulk(c, (coro_slice){text, (size_t)n});
 }
 
@@ -648,9 +592,13 @@ static void say_subscribed(struct client *c, const char *what, const coro_slice 
 
 static const char *do_subscribe(struct client *c)
 {
+    char text[] = "";
     for (int i = 1; i < c->args; i++) {
-        if (!*subscription_find(c, c->arg[i]) && !subscribe(c, c->arg[i]))
+        struct entry *channel = table_set(&channels, c->arg[i], (coro_slice){text, 0});
+        if (!channel)
             return NO_MEMORY;
+        if (!*subscription_find(c, c->arg[i]))
+            subscribe(c, channel);
         say_subscribed(c, "*3\r\n$9\r\nsubscribe\r\n", &c->arg[i], c->channels);
     }
     return NULL;
@@ -663,7 +611,7 @@ static const char *do_unsubscribe(struct client *c)
     if (all && !c->subs)
         say_subscribed(c, what, NULL, 0);
     while (all && c->subs) {
-        say_subscribed(c, what, &c->subs->channel->node.key, c->channels - 1);
+        say_subscribed(c, what, &c->subs->channel->key, c->channels - 1);
         unsubscribe(&c->subs);
     }
     for (int i = 1; i < c->args; i++) {
@@ -826,7 +774,10 @@ static bool make_room(struct client *c)
         in->length -= c->from;
         c->from = 0;
     }
-    return in->length < MAX_REQUEST && text_reserve(in, 1);
+    if (in->length >= MAX_REQUEST)
+        return false;
+    text_reserve(in, 1);
+    return true;
 }
 
 CORO(client)
@@ -850,8 +801,6 @@ CORO(client)
         now = coro_now(co);
         do {
             my->again = do_all(my);
-            if (my->out.lost)
-                CORO_FAIL(-ENOMEM);
             if (my->channels && !my->writing) {
                 my->writing = true;
                 coro_spawn(&my->g, writer, .c = my);
@@ -948,8 +897,10 @@ CORO_FINALLY:
 int main(int argc, char **argv)
 {
     int rc;
-    if (!table_init(&keys) || !table_init(&channels) || getentropy(&seed, sizeof seed) < 0)
+    if (getentropy(&seed, sizeof seed) < 0)
         return 1;
+    table_init(&keys);
+    table_init(&channels);
     rc = coro_main(app, .address = argc > 1 ? argv[1] : NULL);
     (void)do_flushall(NULL);
     free(keys.buckets);
