@@ -131,7 +131,7 @@ static int parse_target(struct request *r, coro_slice target)
             target.data += 2;
             target.len -= 2;
         }
-        if (c <= ' ' && c != ' ')
+        if (c < ' ')
             return 400;
         if (n == MAX_PATH)
             return 414;
@@ -225,9 +225,9 @@ struct read_body {
     CORO_FRAME;
     coro_stream *s;
     bool chunked;
-    long size;   /* of what comes next */
-    long room;   /* for what may come */
-    char *data;  /* the caller's to free */
+    long size;  /* of what comes next */
+    long room;  /* for what may come */
+    char *data; /* the caller's to free */
     size_t length;
     coro_slice line;
     long got;
@@ -240,7 +240,7 @@ CORO(read_body)
     do {
         if (my->chunked) {
             CORO_TRY(my->got, coro_stream_read_until(co, my->s, "\r\n", 2, &my->line));
-            my->size = number(trim(cut(&my->line, ';')), 16, my->room);
+            my->size = number(cut(&my->line, ';'), 16, my->room);
             if (!my->got || my->size < 0 || my->size > my->room)
                 CORO_FAIL(my->size > my->room ? -EFBIG : -EBADMSG);
         }
@@ -321,7 +321,8 @@ struct answer {
     int file; /* or this, of that length; -1: none */
 };
 
-/* No segment may begin with a dot: `..` would leave the folder, others are hidden. */
+/* No segment may begin with a dot: `..` would leave the folder, others are hidden. Links that are
+ * in the folder are followed. */
 static int open_file(struct answer *a, char *path)
 {
     struct stat st;

@@ -161,7 +161,7 @@ static void entry_drop(struct table *t, struct entry **at)
 static struct entry **table_find(struct table *t, coro_slice key)
 {
     uint64_t hash = hash_of(key);
-    size_t i = hash & (2 * t->half - 1);
+    size_t i = (size_t)hash & (2 * t->half - 1);
     struct entry **at = &t->buckets[i < t->count ? i : i - t->half];
     while (*at && ((*at)->hash != hash || !same((*at)->key, key)))
         at = &(*at)->next;
