@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """apps.py -- the servers among the examples, against one by hand, nginx, and redis-server.
 
-    bench/apps.py [--rounds N] [--seconds S]
+    bench/apps.py [--rounds N] [--seconds S] [--only http | redis]
 
 Each server runs on one CPU, what asks it on another. In each round all of them are asked one after
 the other, and a ratio is the median of the rounds' ratios. CPU time per request is the kernel's
@@ -146,7 +146,8 @@ class Table:
 def main():
     options = argparse.ArgumentParser()
     options.add_argument("--rounds", type=int, default=5)
-    options.add_argument("--seconds", type=int, default=3)
+    options.add_argument("--seconds", type=int, default=2)
+    options.add_argument("--only", choices=["http", "redis"])
     o = options.parse_args()
     os.chdir(ROOT)
     os.makedirs(OUT, exist_ok=True)
@@ -154,7 +155,9 @@ def main():
         subprocess.run(["gcc", "-std=gnu11", "-O2", "-I.", source, "-o", f"{OUT}/{name}",
                         "-pthread"], check=True)
     table = Table()
-    if shutil.which("wrk"):
+    if o.only == "redis":
+        pass
+    elif shutil.which("wrk"):
         with tempfile.TemporaryDirectory() as folder:
             rounds = [http_round(o.seconds, folder) for _ in range(o.rounds)]
         what = "http, CPU ns a request"
@@ -164,7 +167,9 @@ def main():
         table.row("http, requests a second", rounds, "nginx", 1, "", None)
     else:
         print("skipped: no wrk")
-    if shutil.which("redis-benchmark"):
+    if o.only == "http":
+        pass
+    elif shutil.which("redis-benchmark"):
         for what in ("set", "get"):
             for pipeline in (1, 16):
                 rounds = [redis_round(what, pipeline, o.seconds) for _ in range(o.rounds)]
