@@ -716,6 +716,45 @@ TEST(waiting_until_readable_sees_what_is_left_and_the_end)
     }
 }
 
+struct drains {
+    CORO_FRAME;
+    coro_fd *h;
+    int peer, rc;
+    char text[8];
+};
+
+/* Takes all there is; then more comes, or the end, before the wait begins. */
+CORO(drains)
+{
+    CORO_BEGIN();
+    CORO_TRY(my->rc, coro_read(co, my->h, my->text, sizeof my->text));
+    CHECK_EQ(my->rc, 2);
+    say(my->peer, "cd");
+    CORO_TRY(coro_wait_readable(co, my->h));
+    CORO_TRY(my->rc, coro_read(co, my->h, my->text, sizeof my->text));
+    CHECK_EQ(my->rc, 2);
+    CHECK_EQ(close(my->peer), 0);
+    CORO_TRY(coro_wait_readable(co, my->h));
+    CORO_TRY(my->rc, coro_read(co, my->h, my->text, sizeof my->text));
+    CORO_END(my->rc);
+}
+
+TEST(waiting_until_readable_sees_what_came_after_all_was_read)
+{
+    for (int waiting = 0; waiting < 2; waiting++) {
+        static CORO_TASK(drains) t;
+        int peer = pair(&a);
+        begin();
+        coro_start(&io_loop.root, &t, drains, .h = &a, .peer = peer);
+        if (waiting)
+            settle();
+        say(peer, "ab");
+        finish();
+        CHECK_EQ(coro_task_result(&t), 0);
+        ends(-1);
+    }
+}
+
 TEST(waiting_until_writable_waits_for_room)
 {
     static CORO_TASK(waits) t;
