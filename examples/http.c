@@ -687,7 +687,7 @@ int main(int argc, char **argv)
         return 1;
     }
     signal(SIGPIPE, SIG_IGN); /* of sendfile */
-    rc = coro_main(app, .address = argc > 1 ? argv[1] : NULL);
+    rc = coro_run(app, .address = argc > 1 ? argv[1] : NULL);
     if (root >= 0)
         close(root);
     if (rc < 0 && rc != -EINTR)

@@ -547,7 +547,7 @@ static const char *do_info(struct client *c)
                      "# Stats\r\ntotal_connections_received:%llu\r\n"
                      "total_commands_processed:%llu\r\npubsub_channels:%zu\r\n"
                      "# Keyspace\r\ndb0:keys=%zu,expires=%zu\r\n",
-                     (long)getpid(), (unsigned)server.active, MAX_CLIENTS, keys.memory, MAX_MEMORY,
+                     (long)getpid(), (unsigned)server.handlers.alive, MAX_CLIENTS, keys.memory, MAX_MEMORY,
                      (unsigned long long)server.accepted, (unsigned long long)commands_done,
                      channels.used, keys.used, keys.expiring);
     return say_bulk(c, (coro_slice){text, (size_t)n});
@@ -901,7 +901,7 @@ int main(int argc, char **argv)
         return 1;
     table_init(&keys);
     table_init(&channels);
-    rc = coro_main(app, .address = argc > 1 ? argv[1] : NULL);
+    rc = coro_run(app, .address = argc > 1 ? argv[1] : NULL);
     (void)do_flushall(NULL);
     free(keys.buckets);
     free(channels.buckets);
