@@ -1,4 +1,4 @@
-/* test_post.c -- what comes from outside the thread: posts, bells, holds. (F11, V04, Z13, Z18)
+/* test_post.c -- what comes from outside the thread. (F11, V04, X08, X09, Z13, Z18)
  *
  * All names contain "post", so that FILTER=post runs them under a thread sanitizer.
  */
