@@ -1069,7 +1069,7 @@ CORO_API int coro_portal_fini(coro_portal *portal);
 
 /* coro_portal_call -- from another thread: run a coroutine in the loop, and wait for its end.
  *
- *   rc = coro_portal_call(&portal, CORO_S(5), lookup, .key = "name", .to = &answer);
+ *   rc = coro_portal_call(&portal, CORO_S(5), worker, .q = &jobs);
  *
  * It is a task beside the main one: its failure is told to options.on_error, too. When the time is
  * over it is cancelled, and still waited for, so that what it was given may be on this thread's

@@ -99,6 +99,7 @@ struct pot {
 };
 
 static coro_loop loop;
+static coro_portal portal;
 static job_queue jobs;
 static int rc;
 
