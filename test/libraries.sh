@@ -11,10 +11,13 @@ work=$(mktemp -d) || exit 2
 servers=()
 missing=0
 
-# A server stops by itself on SIGTERM; those that do not have SIGKILL after 5 s.
+# Servers have SIGINT, on which PostgreSQL ends at once (on SIGTERM it waits for its clients), then
+# SIGTERM, and after 5 s SIGKILL.
 stop_all() {
-    local pid tries=0
-    [ ${#servers[@]} = 0 ] || kill "${servers[@]}" 2>/dev/null
+    local pid sig tries=0
+    for sig in INT TERM; do
+        [ ${#servers[@]} = 0 ] || kill -$sig "${servers[@]}" 2>/dev/null
+    done
     for pid in "${servers[@]}"; do
         while kill -0 "$pid" 2>/dev/null && [ $((tries += 1)) -lt 100 ]; do sleep 0.05; done
         kill -KILL "$pid" 2>/dev/null
@@ -23,7 +26,7 @@ stop_all() {
     rm -rf "$work"
 }
 trap stop_all EXIT
-trap 'exit 1' INT TERM
+trap 'trap "" INT TERM; exit 1' INT TERM # once: a second one must not end the cleaning up
 
 say_skipped() {
     echo "skipped: no $1"
