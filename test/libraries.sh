@@ -15,18 +15,18 @@ missing=0
 # SIGTERM, and after 5 s SIGKILL.
 stop_all() {
     local pid sig tries=0
+    trap '' INT TERM # a second one must not end the cleaning up
     for sig in INT TERM; do
         [ ${#servers[@]} = 0 ] || kill -$sig "${servers[@]}" 2>/dev/null
     done
     for pid in "${servers[@]}"; do
         while kill -0 "$pid" 2>/dev/null && [ $((tries += 1)) -lt 100 ]; do sleep 0.05; done
         kill -KILL "$pid" 2>/dev/null
-        wait "$pid" 2>/dev/null
     done
     rm -rf "$work"
 }
 trap stop_all EXIT
-trap 'trap "" INT TERM; exit 1' INT TERM # once: a second one must not end the cleaning up
+trap 'trap "" INT TERM; exit 1' INT TERM
 
 say_skipped() {
     echo "skipped: no $1"
@@ -167,6 +167,6 @@ for pair in "$@"; do
     if start_for "$name"; then found+=("examples/libraries/$name.c"); fi
 done
 [ -z "$STRICT" ] || [ $missing = 0 ] || exit 1
-tools/expect.sh "$folder" "${found[@]}" & # in the background: so a signal is heard
+TMPDIR=$work tools/expect.sh "$folder" "${found[@]}" & # signals are heard while it runs
 servers+=($!)
 wait $!
