@@ -111,7 +111,7 @@
  *   coro_run coro_run_with     blocks    -       yes       outside a loop
  *
  *   you embed    coro_fd coro_stream coro_server coro_threads coro_dial coro_file coro_signals
- *                coro_process coro_process_task
+ *                coro_process coro_process_task coro_portal
  *   you fill in  coro_datagram coro_parcel coro_file_part coro_command coro_output
  *                coro_threads_options
  *   you get      coro_address coro_slice coro_job; a part of others: coro_way coro_reactor
@@ -1060,11 +1060,20 @@ typedef struct coro_portal {
     bool ready;                 /* initialised */
 } coro_portal;
 
-/* coro_portal_open -- let other threads call into this task's loop, as long as that lasts: 0. So
- * long no deadlock is reported. -EBUSY: it is open. -ENOMEM ... */
+/* coro_portal_open -- let other threads call into this task's loop, as long as that lasts: 0.
+ *
+ *   CORO_TRY(coro_portal_open(co, &portal));
+ *
+ * So long no deadlock is reported.
+ *
+ * Errors:     -EBUSY: it is open. -ENOMEM ...
+ */
 CORO_API int coro_portal_open(coro_task *co, coro_portal *portal);
 
-/* coro_portal_fini -- after the loop's end: 0; none there: 0. -EBUSY: too early. */
+/* coro_portal_fini -- after the loop's end: 0; none there: 0. -EBUSY: too early.
+ *
+ *   rc = coro_portal_fini(&portal);
+ */
 CORO_API int coro_portal_fini(coro_portal *portal);
 
 /* coro_portal_call -- from another thread: run a coroutine in the loop, and wait for its end.

@@ -548,8 +548,8 @@ static const char *do_info(struct client *c)
                      "total_commands_processed:%llu\r\npubsub_channels:%zu\r\n"
                      "# Keyspace\r\ndb0:keys=%zu,expires=%zu\r\n",
                      (long)getpid(), (unsigned)server.handlers.alive, MAX_CLIENTS, keys.memory,
-                     MAX_MEMORY, (unsigned long long)server.accepted, (unsigned long long)commands_done,
-                     channels.used, keys.used, keys.expiring);
+                     MAX_MEMORY, (unsigned long long)server.accepted,
+                     (unsigned long long)commands_done, channels.used, keys.used, keys.expiring);
     return say_bulk(c, (coro_slice){text, (size_t)n});
 }
 
