@@ -140,7 +140,8 @@ CORO(app)
     coro_server_stop(&my->state);
 CORO_FINALLY:
     CORO_CLOSE(&my->servers);
-    printf("%d connections, %d failed\n", (int)my->state.accepted, (int)my->state.failed);
+    printf("%d connections, %d failed\n", (int)my->state.accepted,
+           (int)my->state.handlers.failed);
     coro_close(&my->listener);
     SSL_CTX_free(my->ours);
     SSL_CTX_free(my->trusting);
