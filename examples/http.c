@@ -14,9 +14,6 @@
 #include <stdlib.h>
 #include <strings.h>
 #include <time.h>
-#if defined __linux__
-#include <sys/sendfile.h>
-#endif /* defined __linux__ */
 
 enum {
     MAX_HEAD = 8192,    /* of a request; more: 431, or 414 where it is all target */
@@ -24,7 +21,7 @@ enum {
     MAX_CHUNK = 256,    /* line before a chunk of a body; trailer line */
     MAX_ANSWER = 512,   /* head of an answer */
     OUT_SIZE = 8192,    /* answers that are gathered before they are written */
-    FILE_PIECE = 1 << 20 /* that is sent before others have their turn */
+    FILE_PIECE = 1 << 20 /* that has `send` to go */
 };
 
 /* Limits that can be given as name=value; times in ms. */
@@ -357,46 +354,6 @@ static int route(struct answer *a, struct request *r, const struct read_body *bo
     return 200;
 }
 
-static ssize_t send_some(int to, int file, off_t *at, size_t n)
-{
-#if defined __linux__
-    return sendfile(to, file, at, n);
-#else
-    static char copy[1 << 16];
-    ssize_t got = pread(file, copy, n < sizeof copy ? n : sizeof copy, *at);
-    ssize_t sent = got > 0 ? send(to, copy, (size_t)got, 0) : got;
-    *at += sent > 0 ? sent : 0;
-    return sent;
-#endif /* defined __linux__ */
-}
-
-struct send_file {
-    CORO_FRAME;
-    coro_fd *to;
-    int file;
-    size_t left;
-    off_t at;
-};
-
-CORO(send_file)
-{
-    CORO_BEGIN();
-    while (my->left) {
-        ssize_t n = send_some(coro_fd_number(my->to), my->file, &my->at,
-                              my->left < FILE_PIECE ? my->left : FILE_PIECE);
-        my->left -= n > 0 ? (size_t)n : 0;
-        if (n > 0)
-            CORO_TRY(coro_sleep(co, 0)); /* others have their turn */
-        else if (n == 0)
-            CORO_FAIL(-EIO); /* it has become shorter */
-        else if (errno == EAGAIN)
-            CORO_TRY(coro_within(co, LIMIT(SEND), coro_wait_writable(co, my->to)));
-        else if (errno != EINTR)
-            CORO_FAIL(-errno);
-    }
-    CORO_END(0);
-}
-
 /* ---- connections ----------------------------------------------------------------------------- */
 
 /* One request and its answer: 1: the connection stays. */
@@ -411,7 +368,7 @@ struct exchange {
     char *answer; /* its head */
     coro_scope limit;
     struct read_body read;
-    struct send_file send;
+    coro_file_part part;
 };
 
 static coro_op put(coro_task *co, coro_stream *s, const void *data, size_t n)
@@ -487,9 +444,16 @@ CORO(exchange)
     if (my->r->method != HEAD && my->a.text)
         CORO_TRY(put(co, my->s, my->a.text, my->a.length));
     if (my->r->method != HEAD && my->a.status == 200 && my->a.file >= 0) {
-        CORO_TRY(coro_within(co, LIMIT(SEND), coro_stream_flush(co, my->s)));
-        CORO_TRY(coro_call(co, &my->send, send_file, .to = my->s->fd, .file = my->a.file,
-                           .left = my->a.length));
+        my->part.file = my->a.file;
+        while ((my->part.size = my->a.length - (size_t)my->part.offset) > 0) {
+            if (my->part.size > FILE_PIECE)
+                my->part.size = FILE_PIECE;
+            CORO_TRY(my->rc, coro_within(co, LIMIT(SEND),
+                                         coro_stream_sendfile(co, my->s, &my->part)));
+            if ((size_t)my->rc < my->part.size)
+                CORO_FAIL(-EIO); /* it has become shorter */
+            my->part.offset += my->rc;
+        }
     }
 CORO_FINALLY:
     if (my->a.file >= 0)
@@ -536,7 +500,6 @@ static void idle_end(struct session *s)
 CORO(session)
 {
     CORO_BEGIN();
-    (void)setsockopt(coro_fd_number(&my->conn), IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
     do {
         free(my->desk);
         my->desk = NULL;
@@ -686,7 +649,6 @@ int main(int argc, char **argv)
         perror(argv[2]);
         return 1;
     }
-    signal(SIGPIPE, SIG_IGN); /* of sendfile */
     rc = coro_run(app, .address = argc > 1 ? argv[1] : NULL);
     if (root >= 0)
         close(root);
