@@ -1762,7 +1762,8 @@ static inline void coro__poller_drop(coro_reactor *r, coro_fd *h)
 
 /* Foreign ones are asked for what is waited for, once, and anew each time. The first change is to
  * fail: else the number is known. A way that cannot be watched, like that into a pipe that nobody
- * reads, concerns who waits in it: -EPERM to a foreign one is that it need not wait. */
+ * reads, concerns who waits in it: -EPERM to a foreign one is that it need not wait. Without memory
+ * for both, who waits later would not be told. */
 static inline int coro__poller_add(coro_reactor *r, coro_fd *h)
 {
     uintptr_t number = (uintptr_t)coro_fd_number(h);
@@ -1787,8 +1788,9 @@ static inline int coro__poller_add(coro_reactor *r, coro_fd *h)
         return -EBUSY;
     }
     for (int way = CORO_IN; way <= CORO_OUT && rc == 0; way++) {
-        if (h->doing[way] && e[1 + way].data)
-            rc = foreign ? -EPERM : -(int)e[1 + way].data;
+        int error = (int)e[1 + way].data;
+        if (error == ENOMEM || (error && h->doing[way]))
+            rc = foreign && error != ENOMEM ? -EPERM : -error;
     }
     if (rc < 0 && !h->reactor)
         coro__poller_drop(r, h);

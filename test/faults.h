@@ -49,6 +49,14 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#if defined CORO_IO_BACKEND && CORO_IO_BACKEND == 2
+#define FAULTS_KQUEUE 1
+#include <sys/event.h>
+typedef struct kevent faults_event;
+#else
+#define FAULTS_KQUEUE 0
+typedef struct epoll_event faults_event;
+#endif /* defined CORO_IO_BACKEND && CORO_IO_BACKEND == 2 */
 
 #define FAULT_SHORT INT_MIN
 #define FAULTS_KNOWN 64 /* descriptors watched for edges */
@@ -96,6 +104,9 @@ static const struct faults_call {
     {"epoll_ctl", {0}, {ENOMEM, ENOSPC}},
     {"epoll_wait", {EINTR}, {0}},
     {"epoll_pwait2", {EINTR, ENOSYS, EPERM}, {0}}, /* too old, or forbidden: without it */
+    {"kqueue", {0}, {EMFILE, ENFILE, ENOMEM}},
+    {"kevent", {0}, {ENOMEM}}, /* each addition */
+    {"kevent that waits", {EINTR}, {0}},
     {"pipe", {0}, {EMFILE, ENFILE}},
     {"poll", {EINTR}, {0}},             /* of one, without waiting */
     {"poll that waits", {EINTR, ENOMEM}, {0}},
@@ -129,6 +140,16 @@ static const struct faults_call {
                           EAI_SYSTEM, EAI_NONAME, EAI_BADFLAGS, EAI_SOCKTYPE, EAI_ADDRFAMILY}},
 };
 
+/* Whose event it is; null: a waker's. */
+static inline const void *faults_user(const faults_event *e)
+{
+#if FAULTS_KQUEUE
+    return e->udata;
+#else
+    return e->data.ptr;
+#endif /* FAULTS_KQUEUE */
+}
+
 enum { FAULTS_CALLS = sizeof faults_calls / sizeof *faults_calls };
 
 /* Shared with children. */
@@ -141,8 +162,8 @@ static int64_t faults_ahead; /* of the clock, in ns */
 
 /* Whose edges are promised. */
 static struct {
-    int poller, number;
-    struct epoll_event event;
+    int poller, number, filter; /* filter: kqueue's */
+    faults_event event;
 } faults_known[FAULTS_KNOWN];
 static pthread_mutex_t faults_lock = PTHREAD_MUTEX_INITIALIZER; /* of these */
 
@@ -224,12 +245,25 @@ static inline int faults_clock(clockid_t clock, struct timespec *t)
     return rc;
 }
 
+#if FAULTS_KQUEUE
+static inline int faults_kevent_wait(int kq, struct kevent *events, int room,
+                                     const struct timespec *timeout)
+{
+    int64_t d = timeout ? (int64_t)timeout->tv_sec * 1000000000 + timeout->tv_nsec : -1;
+    int ms = faults_pause(d);
+    struct timespec pause = {ms / 1000, (long)(ms % 1000) * 1000000};
+    if (faults_strike("kevent that waits"))
+        return -1;
+    return faults_slept(kevent(kq, NULL, 0, events, room, ms < 0 ? NULL : &pause), d);
+}
+#else
 static inline int faults_epoll_wait(int poller, struct epoll_event *e, int n, int ms)
 {
     int64_t d = (int64_t)ms * 1000000;
     return faults_strike("epoll_wait") ? -1
                                        : faults_slept(epoll_wait(poller, e, n, faults_pause(d)), d);
 }
+#endif /* FAULTS_KQUEUE */
 
 static inline int faults_poll(struct pollfd *p, nfds_t n, int ms)
 {
@@ -276,25 +310,33 @@ static inline long faults_syscall(long number, ...)
 
 /* ---- moving bytes ---------------------------------------------------------------------------- */
 
-static inline int faults_epoll_ctl(int poller, int what, int number, struct epoll_event *e)
+/* A descriptor is watched, or not any more. */
+static inline void faults_note(int poller, int number, int filter, const faults_event *e, bool gone)
 {
-    int i = 0, rc;
-    if (what != EPOLL_CTL_DEL && faults_strike("epoll_ctl"))
-        return -1;
-    rc = epoll_ctl(poller, what, number, e);
-    if (!faults_armed() || rc < 0)
-        return rc;
+    int i = 0;
     pthread_mutex_lock(&faults_lock);
-    while (i < FAULTS_KNOWN && faults_known[i].number != number)
+    while (i < FAULTS_KNOWN && (faults_known[i].number != number ||
+                                faults_known[i].filter != filter))
         i++;
-    for (i %= FAULTS_KNOWN; faults_known[i].number > 0 && faults_known[i].number != number;)
+    for (i %= FAULTS_KNOWN; faults_known[i].number > 0 && (faults_known[i].number != number ||
+                                                           faults_known[i].filter != filter);)
         if (++i == FAULTS_KNOWN)
             abort();
     faults_known[i].poller = poller;
-    faults_known[i].number = what == EPOLL_CTL_DEL ? -1 : number;
+    faults_known[i].number = gone ? -1 : number;
+    faults_known[i].filter = filter;
     faults_known[i].event = *e;
     pthread_mutex_unlock(&faults_lock);
-    return 0;
+}
+
+static inline void faults_arm_anew(int poller, int number, faults_event *e)
+{
+#if FAULTS_KQUEUE
+    (void)number;
+    (void)kevent(poller, e, 1, NULL, 0, NULL);
+#else
+    (void)epoll_ctl(poller, EPOLL_CTL_MOD, number, e);
+#endif /* FAULTS_KQUEUE */
 }
 
 /* More is to be had than was said: the kernel would tell. */
@@ -304,7 +346,7 @@ static inline void faults_edge(int number)
     pthread_mutex_lock(&faults_lock);
     for (int i = 0; i < FAULTS_KNOWN; i++)
         if (faults_known[i].number == number)
-            (void)epoll_ctl(faults_known[i].poller, EPOLL_CTL_MOD, number, &faults_known[i].event);
+            faults_arm_anew(faults_known[i].poller, number, &faults_known[i].event);
     pthread_mutex_unlock(&faults_lock);
     errno = saved;
 }
@@ -314,10 +356,47 @@ static inline bool faults_is_waker(int number)
     bool is = false;
     pthread_mutex_lock(&faults_lock);
     for (int i = 0; i < FAULTS_KNOWN && !is; i++)
-        is = faults_known[i].number == number && !faults_known[i].event.data.ptr;
+        is = faults_known[i].number == number && !faults_user(&faults_known[i].event);
     pthread_mutex_unlock(&faults_lock);
     return is;
 }
+
+#if FAULTS_KQUEUE
+/* One by one: each has its own answer. Taking away and triggering do not fail. */
+static inline int faults_kevent(int kq, const struct kevent *changes, int n, struct kevent *events,
+                                int room, const struct timespec *timeout)
+{
+    for (int i = 0; i < n; i++) {
+        struct kevent e = changes[i]; /* events may be the same array */
+        if (e.flags & EV_ADD && faults_strike("kevent")) {
+            if (!room)
+                return -1;
+            events[i] = e;
+            events[i].flags = EV_ERROR;
+            events[i].data = errno;
+        } else if (kevent(kq, &e, 1, room ? &events[i] : NULL, room > 0, timeout) < 0) {
+            return -1;
+        } else if (faults_armed() && e.filter != EVFILT_USER && !(e.flags & EV_ONESHOT) &&
+                   e.flags & (EV_ADD | EV_DELETE)) {
+            bool gone = (e.flags & EV_ADD) == 0 || (room && events[i].data);
+            e.flags &= (unsigned short)~EV_RECEIPT;
+            faults_note(kq, (int)e.ident, e.filter, &e, gone);
+        }
+    }
+    return n ? room ? n : 0 : faults_kevent_wait(kq, events, room, timeout);
+}
+#else
+static inline int faults_epoll_ctl(int poller, int what, int number, struct epoll_event *e)
+{
+    int rc;
+    if (what != EPOLL_CTL_DEL && faults_strike("epoll_ctl"))
+        return -1;
+    rc = epoll_ctl(poller, what, number, e);
+    if (faults_armed() && rc == 0)
+        faults_note(poller, number, 0, e, what == EPOLL_CTL_DEL);
+    return rc;
+}
+#endif /* FAULTS_KQUEUE */
 
 /* A call that moves n bytes: how many it may, or -1. What blocks is interrupted, and else told what
  * is so; a waker has all or nothing. */
@@ -534,6 +613,9 @@ FAULTS_FAILS(fstat, (int n, struct stat *st), n, st)
 FAULTS_FAILS(unlink, (const char *path), path)
 FAULTS_FAILS(pipe, (int ends[2]), ends)
 FAULTS_FAILS(pipe2, (int ends[2], int flags), ends, flags)
+#if FAULTS_KQUEUE
+FAULTS_FAILS(kqueue, (void), )
+#endif /* FAULTS_KQUEUE */
 FAULTS_FAILS(epoll_create1, (int flags), flags)
 FAULTS_FAILS(eventfd, (unsigned value, int flags), value, flags)
 FAULTS_FAILS(waitpid, (pid_t pid, int *status, int flags), pid, status, flags)
@@ -573,8 +655,13 @@ FAULTS_GIVES(pthread_condattr_init, (pthread_condattr_t *a), a)
 #define open faults_open
 #define fsync faults_fsync
 #define poll faults_poll
+#if FAULTS_KQUEUE
+#define kqueue faults_kqueue
+#define kevent(...) faults_kevent(__VA_ARGS__) /* struct kevent is not meant */
+#else
 #define epoll_ctl faults_epoll_ctl
 #define epoll_wait faults_epoll_wait
+#endif /* FAULTS_KQUEUE */
 #define syscall faults_syscall
 #define malloc faults_malloc
 #define calloc faults_calloc
