@@ -42,6 +42,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -62,8 +63,8 @@ typedef struct epoll_event faults_event;
 #define FAULTS_KNOWN 64 /* descriptors watched for edges */
 
 /* The calls, and the errors that each may have, as its manual page says, in the way it is used.
- * unseen: changes nothing that a program sees. told: somebody's result. Not here: write (only into
- * wakers, which are never refused when it matters, and by a child to a parent that waits for it),
+ * unseen: changes nothing that a program sees. told: somebody's result. write: not into wakers,
+ * which are never refused when it matters, nor by a child to a parent that waits for it. Not here:
  * fcntl but for copies (of a descriptor that is open it gives no error), pthread_sigmask,
  * sigpending, sigaction, clock_gettime (likewise). */
 static const struct faults_call {
@@ -87,7 +88,9 @@ static const struct faults_call {
     {"read", {EINTR, EAGAIN, FAULT_SHORT}, {EIO}},
     {"readv", {EINTR, EAGAIN, FAULT_SHORT}, {EIO, ECONNRESET, ENOMEM}},
     {"writev", {EINTR, EAGAIN, FAULT_SHORT}, {EPIPE, EIO, ENOSPC, EDQUOT, EFBIG}},
-    {"sigtimedwait", {EINTR}, {0}},
+    {"write", {EINTR, EAGAIN, FAULT_SHORT}, {EPIPE, EIO, ENOSPC, EDQUOT, EFBIG}},
+    {"sendfile", {EINTR, EAGAIN, FAULT_SHORT, EINVAL, ENOSYS}, /* the last: by hand */
+     {ECONNRESET, EPIPE, EIO, ENOMEM, EOVERFLOW}},
     {"close", {EINTR}, {EIO, ENOSPC, EDQUOT}},
     {"fcntl", {0}, {EMFILE}}, /* F_DUPFD_CLOEXEC */
     {"shutdown", {0}, {ENOTCONN, ENOBUFS}},
@@ -434,6 +437,19 @@ static inline ssize_t faults_read(int number, void *to, size_t n)
     return most < 0 ? -1 : read(number, to, (size_t)most);
 }
 
+static inline ssize_t faults_write(int number, const void *from, size_t n)
+{
+    ssize_t most = faults_armed() && !(fcntl(number, F_GETFL) & O_NONBLOCK)
+                       ? (ssize_t)n : faults_move("write", number, n);
+    return most < 0 ? -1 : write(number, from, (size_t)most);
+}
+
+static inline ssize_t faults_sendfile(int number, int file, off_t *at, size_t n)
+{
+    ssize_t most = faults_move("sendfile", number, n);
+    return most < 0 ? -1 : sendfile(number, file, at, (size_t)most);
+}
+
 /* Of a file, which never waits. */
 static inline ssize_t faults_pread(int number, void *to, size_t n, off_t at)
 {
@@ -575,6 +591,18 @@ static inline ssize_t faults_sendto(int number, const void *from, size_t n, int 
     return faults_move("sendto", number, 1) < 0 ? -1 : sendto(number, from, n, flags, a, size);
 }
 
+/* A waker's: all others are of pipe2. */
+static inline int faults_pipe(int ends[2])
+{
+    faults_event none;
+    memset(&none, 0, sizeof none);
+    if (faults_strike("pipe") || pipe(ends) < 0)
+        return -1;
+    for (int i = 0; i < 2 && faults_armed(); i++)
+        faults_note(-1, ends[i], 0, &none, false);
+    return 0;
+}
+
 static inline void *faults_malloc(size_t n)
 {
     return faults_strike("malloc") ? NULL : malloc(n);
@@ -611,7 +639,6 @@ FAULTS_FAILS(getpeername, (int n, struct sockaddr *a, socklen_t *size), n, a, si
 FAULTS_FAILS(lstat, (const char *path, struct stat *st), path, st)
 FAULTS_FAILS(fstat, (int n, struct stat *st), n, st)
 FAULTS_FAILS(unlink, (const char *path), path)
-FAULTS_FAILS(pipe, (int ends[2]), ends)
 FAULTS_FAILS(pipe2, (int ends[2], int flags), ends, flags)
 #if FAULTS_KQUEUE
 FAULTS_FAILS(kqueue, (void), )
@@ -620,8 +647,6 @@ FAULTS_FAILS(epoll_create1, (int flags), flags)
 FAULTS_FAILS(eventfd, (unsigned value, int flags), value, flags)
 FAULTS_FAILS(waitpid, (pid_t pid, int *status, int flags), pid, status, flags)
 FAULTS_FAILS(waitid, (idtype_t type, id_t id, siginfo_t *info, int flags), type, id, info, flags)
-FAULTS_FAILS(sigtimedwait, (const sigset_t *set, siginfo_t *info, const struct timespec *t), set,
-             info, t)
 FAULTS_FAILS(kill, (pid_t pid, int n), pid, n)
 FAULTS_FAILS(setpgid, (pid_t pid, pid_t group), pid, group)
 FAULTS_FAILS(dup2, (int from, int to), from, to)
@@ -640,6 +665,8 @@ FAULTS_GIVES(pthread_condattr_init, (pthread_condattr_t *a), a)
 #define recv faults_recv
 #define send faults_send
 #define read faults_read
+#define write(number, from, n) faults_write(number, from, n) /* (write): not */
+#define sendfile faults_sendfile
 #define pread faults_pread
 #define pwrite faults_pwrite
 #define readv faults_readv
@@ -682,7 +709,6 @@ FAULTS_GIVES(pthread_condattr_init, (pthread_condattr_t *a), a)
 #define eventfd faults_eventfd
 #define waitpid faults_waitpid
 #define waitid faults_waitid
-#define sigtimedwait faults_sigtimedwait
 #define kill faults_kill
 #define setpgid faults_setpgid
 #define dup2 faults_dup2
