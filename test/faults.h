@@ -50,14 +50,16 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-#if defined CORO_IO_BACKEND && CORO_IO_BACKEND == 2
-#define FAULTS_KQUEUE 1
+#ifndef CORO_IO_BACKEND
+#define CORO_IO_BACKEND 1
+#endif /* !CORO_IO_BACKEND */
+#define FAULTS_KQUEUE (CORO_IO_BACKEND == 2)
+#if FAULTS_KQUEUE
 #include <sys/event.h>
 typedef struct kevent faults_event;
 #else
-#define FAULTS_KQUEUE 0
 typedef struct epoll_event faults_event;
-#endif /* defined CORO_IO_BACKEND && CORO_IO_BACKEND == 2 */
+#endif /* FAULTS_KQUEUE */
 
 #define FAULT_SHORT INT_MIN
 #define FAULTS_KNOWN 64 /* descriptors watched for edges */
@@ -379,8 +381,8 @@ static inline int faults_kevent(int kq, const struct kevent *changes, int n, str
             events[i].data = errno;
         } else if (kevent(kq, &e, 1, room ? &events[i] : NULL, room > 0, timeout) < 0) {
             return -1;
-        } else if (faults_armed() && e.filter != EVFILT_USER && !(e.flags & EV_ONESHOT) &&
-                   e.flags & (EV_ADD | EV_DELETE)) {
+        } else if (faults_armed() && (e.filter == EVFILT_READ || e.filter == EVFILT_WRITE) &&
+                   e.flags & (EV_ADD | EV_DELETE) && !(e.flags & EV_ONESHOT)) {
             bool gone = (e.flags & EV_ADD) == 0 || (room && events[i].data);
             e.flags &= (unsigned short)~EV_RECEIPT;
             faults_note(kq, (int)e.ident, e.filter, &e, gone);
