@@ -17,8 +17,10 @@ static coro_process process;
 static coro_file file;
 static coro_address address;
 static coro_datagram datagram;
+static coro_file_part part;
 static ints box;
 static char text[64];
+static coro_parcel parcel = {text, 1, NULL, false};
 
 /* As large as anything that an operation is given the address of. */
 union room {
@@ -26,6 +28,7 @@ union room {
     coro_stream stream;
     coro_process process;
     coro_file file;
+    coro_signals signals;
     coro_slice slice;
     struct stat stat;
     coro_address address[2];
@@ -43,7 +46,7 @@ static intptr_t no_job(coro_job *job, void *arg)
     return 0;
 }
 
-enum { BYTES = 10, STREAMS = 10, OTHERS = 16 };
+enum { BYTES = 10, STREAMS = 11, OTHERS = 21 };
 
 /* Operations that keep the address p, none of which must happen. */
 static coro_op with_bytes(coro_task *co, int which, union room *p)
@@ -98,6 +101,8 @@ static coro_op with_streams(coro_task *co, int which, union room *p)
         return coro_stream_printf(co, &p->stream, "x");
     case 8:
         return coro_stream_peek(co, &s, 1, &p->slice);
+    case 9:
+        return coro_stream_sendfile(co, &p->stream, &part);
     default:
         return coro_stream_flush(co, &p->stream);
     }
@@ -137,6 +142,18 @@ static coro_op with_others(coro_task *co, int which, union room *p)
         return coro_blocking_on(co, &threads, no_job, p);
     case 14:
         return coro_write_some(co, &h, p, 1);
+    case 15:
+    case 16:
+        parcel.data = p;
+        parcel.fd = &third;
+        return which == 15 ? coro_send_fd(co, &h, &parcel) : coro_recv_fd(co, &h, &parcel);
+    case 17:
+    case 18:
+        parcel.data = text;
+        parcel.fd = &p->fd;
+        return which == 17 ? coro_send_fd(co, &h, &parcel) : coro_recv_fd(co, &h, &parcel);
+    case 19:
+        return coro_signals_wait(co, &p->signals);
     default:
         return coro_wait_writable(co, &p->fd);
     }
@@ -198,7 +215,7 @@ TEST(operations_that_would_keep_the_address_of_a_local_variable_trap)
 
 /* ---- in a cancelled scope, and with nonsense ------------------------------------------------- */
 
-enum { NONSENSE = 20 };
+enum { NONSENSE = 21 };
 
 /* What cannot be, and what is said to it. */
 static coro_op nonsense(coro_task *co, int which, int *want)
@@ -250,6 +267,11 @@ static coro_op nonsense(coro_task *co, int which, int *want)
     case 18:
         *want = -EBADF;
         return coro_file_stat(co, &file, &room.stat);
+    case 19:
+        parcel.data = text;
+        parcel.fd = &h;
+        *want = -EBUSY;
+        return coro_recv_fd(co, &h, &parcel);
     default:
         return coro_process_wait(co, &process);
     }
@@ -396,7 +418,59 @@ TEST(foreign_descriptor_closed_here_and_open_elsewhere_is_told_to_be_none) /* I2
 }
 #endif /* CORO_IO_BACKEND == CORO_IO_EPOLL */
 
+/* Its number is nobody's any more: who comes now is told so, in whatever way. */
+TEST(foreign_number_that_is_none_any_more_is_refused_in_either_way) /* I25 */
+{
+    for (int in = 0; in < 2; in++) {
+        static CORO_TASK(foreign) first, second;
+        int number = full_pair(&other);
+        memset(&first, 0, sizeof first);
+        memset(&second, 0, sizeof second);
+        begin();
+        coro_start(&io_loop.root, &first, foreign, .number = number,
+                   .events = in ? POLLOUT : POLLIN);
+        settle();
+        CHECK_EQ(close(number), 0);
+        coro_start(&io_loop.root, &second, foreign, .number = number,
+                   .events = in ? POLLIN : POLLOUT);
+        settle();
+        CHECK_EQ(coro_task_result(&second), -EBADF);
+        (void)coro_task_cancel(&first);
+        finish();
+        CHECK_EQ(coro_close(&other), 0);
+    }
+}
+
 /* ---- descriptors ----------------------------------------------------------------------------- */
+
+struct gets_parcel {
+    CORO_FRAME;
+    coro_parcel parcel;
+    int rc;
+};
+
+CORO(gets_parcel)
+{
+    CORO_BEGIN();
+    CORO_TRY(my->rc, coro_recv_fd(co, &h, &my->parcel));
+    CORO_END(my->rc);
+}
+
+TEST(parcel_with_its_sender_s_credentials_is_no_descriptor_more)
+{
+    static CORO_TASK(gets_parcel) t;
+    int on = 1, number = pair(&h);
+    CHECK_EQ(setsockopt(coro_fd_number(&h), SOL_SOCKET, SO_PASSCRED, &on, sizeof on), 0);
+    say(number, "abc");
+    begin();
+    coro_start(&io_loop.root, &t, gets_parcel, .parcel = {text, sizeof text, &other, false});
+    finish();
+    CHECK_EQ(coro_task_result(&t), 3);
+    CHECK_EQ(coro_fd_number(&other), -1);
+    CHECK(!t.frame.parcel.lost);
+    CHECK_EQ(coro_close(&h), 0);
+    CHECK_EQ(close(number), 0);
+}
 
 struct accepts {
     CORO_FRAME;
@@ -915,4 +989,306 @@ TEST(process_is_waited_for_in_one_loop_at_a_time)
     finish();
     CHECK_EQ(coro_task_result(&here), 0);
     coro_process_fini(&process);
+}
+
+/* ---- servers --------------------------------------------------------------------------------- */
+
+struct serves {
+    CORO_FRAME;
+    coro_server *server;
+};
+
+struct served {
+    CORO_FRAME;
+    coro_fd conn;
+};
+
+CORO(served)
+{
+    CORO_BEGIN();
+    CORO_END(coro_close(&my->conn));
+}
+
+CORO(serves)
+{
+    CORO_BEGIN();
+    CORO_TRY(coro_serve(co, my->server, &h, conn, served));
+    CORO_END(0);
+}
+
+static void serve_twice(void *server)
+{
+    begin();
+    CHECK_EQ(coro_listen(&h, "127.0.0.1:0", 0), 0);
+    coro_spawn(&io_loop.root, serves, .server = (coro_server *)server);
+    coro_spawn(&io_loop.root, serves, .server = (coro_server *)server);
+    finish();
+}
+
+TEST(server_that_serves_already_traps)
+{
+    static coro_server server;
+    CHECK_TRAP(serve_twice, &server, "serves already");
+}
+
+/* ---- portals --------------------------------------------------------------------------------- */
+
+static coro_portal portal;
+
+struct opens_portal {
+    CORO_FRAME;
+};
+
+CORO(opens_portal)
+{
+    CORO_BEGIN();
+    CORO_TRY(coro_portal_open(co, &portal));
+    CORO_END(0);
+}
+
+static void *calls(void *limit)
+{
+    return (void *)(intptr_t)coro_portal_call(&portal, *(const coro_time *)limit, opens_portal);
+}
+
+/* Its post is in the loop, which never looks again. */
+TEST(portal_s_caller_is_told_when_the_loop_is_over_before_it_was_let_in) /* X14 */
+{
+    static const coro_time limits[] = {CORO_FOREVER, CORO_S(1000)};
+    for (int i = 0; i < 2; i++) {
+        pthread_t thread;
+        void *result;
+        bool called = false;
+        begin();
+        coro_spawn(&io_loop.root, opens_portal);
+        settle();
+        CHECK_EQ(pthread_create(&thread, NULL, calls, (void *)(uintptr_t)&limits[i]), 0);
+        while (!called) {
+            pthread_mutex_lock(&portal.lock);
+            called = portal.visits != NULL;
+            pthread_mutex_unlock(&portal.lock);
+        }
+        CHECK_EQ(coro_loop_fini(&io_loop), 0);
+        CHECK_EQ(pthread_join(thread, &result), 0);
+        CHECK_EQ((intptr_t)result, -ESHUTDOWN);
+        CHECK_EQ(coro_portal_fini(&portal), 0);
+    }
+}
+
+/* ---- signals --------------------------------------------------------------------------------- */
+
+static int status_of_child(void (*f)(void))
+{
+    int status = 0;
+    pid_t pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        f();
+        _exit(0);
+    }
+    CHECK_EQ(waitpid(pid, &status, 0), pid);
+    return status;
+}
+
+static bool handled(int n)
+{
+    struct sigaction now;
+    CHECK_EQ(sigaction(n, NULL, &now), 0);
+    return now.sa_handler != SIG_DFL;
+}
+
+struct in_turn {
+    CORO_FRAME;
+    coro_signals s;
+    int i, n, rc;
+};
+
+/* One that is never taken: the others come before it. */
+CORO(in_turn)
+{
+    CORO_BEGIN();
+    CORO_TRY(coro_signals_open(co, &my->s, SIGUSR1, 64));
+    for (my->i = 0; my->i < 3; my->i++) {
+        CHECK_EQ(raise(64), 0);
+        CHECK_EQ(raise(SIGUSR1), 0);
+        for (my->n = 0; my->n < 2; my->n++) {
+            CORO_TRY(my->rc, coro_signals_wait(co, &my->s));
+            CHECK_EQ(my->rc, my->n == 0 ? SIGUSR1 : 64);
+        }
+    }
+    CORO_END(coro_signals_close(&my->s));
+}
+
+TEST(signals_are_taken_in_turn_up_to_the_highest) /* I53 */
+{
+    CHECK_EQ(coro_run(in_turn), 0);
+}
+
+struct none_of_these {
+    CORO_FRAME;
+    coro_signals s;
+};
+
+CORO(none_of_these)
+{
+    static const int n[] = {-1, 32, 65, SIGKILL, SIGSTOP, SIGSEGV, SIGBUS, SIGFPE, SIGILL};
+    CORO_BEGIN();
+    for (size_t i = 0; i < sizeof n / sizeof *n; i++)
+        CHECK_EQ(coro_signals_open(co, &my->s, n[i]), -EINVAL);
+    CORO_END(0);
+}
+
+TEST(signals_that_tell_of_bugs_or_are_not_the_program_s_are_refused) /* I57 */
+{
+    CHECK_EQ(coro_run(none_of_these), 0);
+}
+
+static struct sigaction kept;
+
+struct keeps_handler {
+    CORO_FRAME;
+    coro_signals s;
+    int n;
+};
+
+CORO(keeps_handler)
+{
+    CORO_BEGIN();
+    if (my->n == SIGWINCH)
+        CORO_TRY(coro_signals_open(co, &my->s, SIGWINCH));
+    CHECK_EQ(sigaction(my->n, NULL, &kept), 0);
+    CORO_END(coro_signals_close(&my->s));
+}
+
+/* Somebody has put our handler back, when nobody of us is there any more. */
+static void raise_with_old_handler(int n)
+{
+    CHECK_EQ(coro_run(keeps_handler, .n = n), 0);
+    CHECK(!handled(n));
+    CHECK_EQ(sigaction(n, &kept, NULL), 0);
+    CHECK(handled(n));
+    CHECK_EQ(raise(n), 0);
+    CHECK(!handled(n));
+}
+
+static void raise_interrupt(void)
+{
+    raise_with_old_handler(SIGINT);
+}
+
+TEST(signals_that_meet_a_handler_of_a_loop_that_is_over_do_what_they_do_without_us) /* Z10 */
+{
+    int status = status_of_child(raise_interrupt);
+    CHECK(WIFSIGNALED(status));
+    CHECK_EQ(WTERMSIG(status), SIGINT);
+    raise_with_old_handler(SIGWINCH); /* nothing */
+}
+
+struct term_first {
+    CORO_FRAME;
+    coro_signals s;
+    coro_scope shield;
+    int n;
+};
+
+CORO(term_first)
+{
+    CORO_BEGIN();
+    CORO_TRY(coro_signals_open(co, &my->s, SIGINT));
+    CHECK_EQ(raise(SIGTERM), 0);
+    CORO_TRY(coro_sleep(co, CORO_S(60)));
+CORO_FINALLY:
+    CHECK(!handled(SIGTERM)); /* the second one kills */
+    coro_shield_open(co, &my->shield, CORO_FOREVER);
+    CHECK_EQ(raise(SIGINT), 0);
+    CORO_TRY(my->n, coro_signals_wait(co, &my->s));
+    CHECK_EQ(my->n, SIGINT);
+    (void)coro_scope_close(co, &my->shield, 0);
+    CORO_END(coro_signals_close(&my->s));
+}
+
+TEST(coro_run_s_first_SIGTERM_leaves_a_watched_SIGINT_alone) /* Z11 */
+{
+    CHECK_EQ(coro_run(term_first), -EINTR);
+}
+
+static volatile sig_atomic_t told;
+
+static void with_information(int n, siginfo_t *info, void *context)
+{
+    (void)info;
+    (void)context;
+    told = n;
+}
+
+struct interrupted {
+    CORO_FRAME;
+    bool cancelled;
+};
+
+CORO(interrupted)
+{
+    CORO_BEGIN();
+    if (my->cancelled)
+        (void)coro_task_cancel(co);
+    CHECK_EQ(raise(SIGINT), 0);
+    CORO_TRY(coro_sleep(co, my->cancelled ? CORO_S(60) : CORO_MS(1)));
+    CORO_END(0);
+}
+
+TEST(coro_run_leaves_a_handler_that_wants_to_know_more_alone) /* Z11 */
+{
+    struct sigaction ours;
+    memset(&ours, 0, sizeof ours);
+    ours.sa_sigaction = with_information;
+    ours.sa_flags = SA_SIGINFO;
+    CHECK_EQ(sigaction(SIGINT, &ours, NULL), 0);
+    CHECK_EQ(coro_run(interrupted), 0);
+    CHECK_EQ(told, SIGINT);
+}
+
+TEST(coro_run_that_was_cancelled_before_the_signal_says_so) /* Z10 */
+{
+    CHECK_EQ(coro_run(interrupted, .cancelled = true), -ECANCELED);
+}
+
+struct lingers {
+    CORO_FRAME;
+    coro_task *main;
+    coro_scope shield;
+};
+
+/* Goes on while the main task has ended already. */
+CORO(lingers)
+{
+    CORO_BEGIN();
+    coro_shield_open(co, &my->shield, CORO_FOREVER);
+    CORO_TRY(coro_sleep(co, CORO_MS(1)));
+    CHECK(coro_task_status(my->main) != CORO_RUNNING);
+    CHECK_EQ(raise(SIGINT), 0);
+    CORO_TRY(coro_sleep(co, CORO_MS(1)));
+    CORO_END(coro_scope_close(co, &my->shield, 0));
+}
+
+struct leaves {
+    CORO_FRAME;
+};
+
+CORO(leaves)
+{
+    CORO_BEGIN();
+    coro_spawn(&coro_loop_of(co)->root, lingers, .main = co);
+    CORO_END(0);
+}
+
+static void run_leaves(void)
+{
+    coro_run(leaves);
+}
+
+TEST(coro_run_whose_task_has_ended_does_not_swallow_a_signal) /* Z10 */
+{
+    int status = status_of_child(run_leaves);
+    CHECK(WIFSIGNALED(status));
+    CHECK_EQ(WTERMSIG(status), SIGINT);
 }
