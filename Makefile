@@ -113,6 +113,8 @@ have = test -e $(1) || { echo "skipped: no $(1)"; exit $(if $(STRICT),1,0); }
 .PHONY: test unit demo examples bench bench-core bench-sync bench-io lint lint-examples tidy \
         fail harness matrix size cover install clean help probe chip-cortexm chip-avr \
         cover-report libraries show-demo docs check-install soak servers bench-apps
+        cover-report libraries apps bench-together run-bench-together \
+        show-demo
 
 # ---- test ----------------------------------------------------------------------------------------
 
@@ -176,6 +178,17 @@ show-demo: $(B)/examples/demo
 
 $(EXAMPLE_BIN): $(B)/%: $(B)/%.o $(COMMON_OBJ)
 	@$(CC) $^ -o $@ $(LINK)
+
+APPS := chat proxy together download
+
+apps: $(APPS:%=$(B)/examples/%) ## examples/ chat, proxy, together, download with real tools
+	@$(call need,python3); STRICT=$(STRICT) test/apps.sh $(B)/examples
+
+bench-together: ## examples/together against xargs: 1,000 commands, eight at a time
+	@$(MAKE) --no-print-directory OPT=-O2 run-bench-together
+
+run-bench-together: $(B)/examples/together
+	@bench/together.sh $(B)/examples/together
 
 # Each with the library that it needs, as pkg-config calls it.
 LIBRARIES := curl:libcurl dns:libcares guest_uv:libuv postgres:libpq redis:hiredis \
@@ -275,6 +288,7 @@ fail:     fail
 lint:     lint-examples
 examples: examples CC=gcc OPT=-O2
 examples, clang, asan: examples CC=clang SAN=asan
+apps:     apps SAN=asan
 libraries: libraries SAN=asan
 servers:  servers
 servers, clang, asan: servers CC=clang SAN=asan

@@ -220,6 +220,7 @@ CORO_FINALLY:
 /* When all is cancelled: clients are shielded from that by their server, but their room closes. */
 struct closer {
     CORO_FRAME;
+    coro_fd *listener;
     struct room *room;
 };
 
@@ -228,6 +229,7 @@ CORO(closer)
     CORO_BEGIN();
     CORO_TRY(coro_sleep(co, CORO_FOREVER));
 CORO_FINALLY:
+    coro_close(my->listener); /* new ones are refused */
     say(my->room, 0, "* the room is closed\n");
     coro_topic_close(&my->room->said);
     CORO_END(0);
@@ -245,7 +247,7 @@ CORO(serve)
     CORO_BEGIN();
     my->room->members.next = my->room->members.prev = &my->room->members;
     coro_group_open(co, &my->g, CORO_ALL);
-    coro_spawn(&my->g, closer, .room = my->room);
+    coro_spawn(&my->g, closer, .room = my->room, .listener = my->listener);
     CORO_TRY(coro_serve(co, &my->room->server, my->listener, conn, client, .room = my->room));
 CORO_FINALLY:
     coro_group_cancel(&my->g);

@@ -151,6 +151,21 @@ CORO(reporter)
     CORO_END(0);
 }
 
+/* When all is cancelled: the open connections go on for a while, new ones are refused. */
+struct closer {
+    CORO_FRAME;
+    coro_fd *listener;
+};
+
+CORO(closer)
+{
+    CORO_BEGIN();
+    CORO_TRY(coro_sleep(co, CORO_FOREVER));
+CORO_FINALLY:
+    coro_close(my->listener);
+    CORO_END(0);
+}
+
 struct serve {
     CORO_FRAME;
     struct proxy *proxy;
@@ -164,9 +179,11 @@ CORO(serve)
     coro_group_open(co, &my->g, CORO_COLLECT);
     CORO_TRY(coro_signals_open(co, &my->proxy->usr1, SIGUSR1));
     coro_spawn(&my->g, reporter, .proxy = my->proxy);
+    coro_spawn(&my->g, closer, .listener = my->listener);
     CORO_TRY(coro_serve(co, &my->proxy->server, my->listener, client, relay, .proxy = my->proxy));
 CORO_FINALLY:
     coro_signals_close(&my->proxy->usr1);
+    coro_group_cancel(&my->g);
     CORO_CLOSE(&my->g);
     print_statistics(my->proxy);
     CORO_END(0);
