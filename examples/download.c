@@ -50,7 +50,7 @@ static int url_parse(struct url *u, const char *text)
     if (strncasecmp(text, "http://", 7) == 0 || strncmp(text, "//", 2) == 0) {
         host = text + (text[0] == '/' ? 2 : 7);
         length = strcspn(host, "/?#");
-        if (length == 0 || length > HOST_MOST || memchr(host, '@', length))
+        if (length == 0 || length > HOST_MOST || strcspn(host, "@ \t\r\n") < length)
             return -EINVAL;
         path = host + length;
         memcpy(u->host, host, length);
@@ -77,17 +77,14 @@ struct head {
     char location[URL_MOST + 1], etag[200];
 };
 
-static int64_t number(const char *text, const char **end, int base)
+/* The number that a text begins with, or -1. */
+static int64_t number(const char *text, int base)
 {
-    char *stop;
+    char *end = NULL;
     long long n;
     errno = 0;
-    n = isxdigit((unsigned char)*text) ? strtoll(text, &stop, base) : -1;
-    if (n < 0 || errno || stop == text)
-        return -1;
-    if (end)
-        *end = stop;
-    return n;
+    n = isxdigit((unsigned char)*text) ? strtoll(text, &end, base) : -1;
+    return errno || end == text ? -1 : n;
 }
 
 /* "bytes 100-199/1000" or, of a part that there is not, "bytes * /1000" (without the blank). */
@@ -96,8 +93,8 @@ static void head_range(struct head *h, const char *text)
     const char *slash = strchr(text, '/');
     if (strncasecmp(text, "bytes ", 6) != 0 || !slash)
         return;
-    h->from = number(text + 6, NULL, 10);
-    h->total = number(slash + 1, NULL, 10);
+    h->from = number(text + 6, 10);
+    h->total = number(slash + 1, 10);
 }
 
 /* A header's line: 0; -EPROTO: it is none, or what it says cannot be. */
@@ -109,7 +106,7 @@ static int head_line(struct head *h, const char *line)
         return -EPROTO;
     value += 1 + strspn(value + 1, " \t");
 #define IS(name) (n == sizeof name - 1 && strncasecmp(line, name, n) == 0)
-    if (IS("Content-Length") && (h->length = number(value, NULL, 10)) < 0)
+    if (IS("Content-Length") && (h->length = number(value, 10)) < 0)
         return -EPROTO;
     if (IS("Transfer-Encoding")) {
         if (strcasecmp(value, "chunked") != 0)
@@ -168,11 +165,16 @@ CORO(body)
     CORO_BEGIN();
     for (;;) {
         if (my->chunked && my->left <= 0) {
-            CORO_TRY(my->got, coro_within(co, READ_TIME,
-                                          coro_stream_read_line(co, my->s, &my->seen)));
+            do /* an empty line ends the chunk before */
+                CORO_TRY(my->got, coro_within(co, READ_TIME,
+                                              coro_stream_read_line(co, my->s, &my->seen)));
+            while (my->got && !my->seen.len);
+            if (!my->got)
+                CORO_FAIL(-ECONNRESET);
             my->seen.data[my->seen.len] = 0;
-            if (!my->got || (my->left = number(my->seen.data, NULL, 16)) < 0)
-                CORO_FAIL(my->got ? -EPROTO : -ECONNRESET);
+            my->left = number(my->seen.data, 16);
+            if (my->left < 0)
+                CORO_FAIL(-EPROTO);
         }
         if (my->left == 0)
             break;
@@ -187,12 +189,6 @@ CORO(body)
         coro_stream_skip(my->s, my->seen.len);
         file_has(my->file, my->file->have + (int64_t)my->seen.len, my->file->total);
         my->left -= my->left < 0 ? 0 : (int64_t)my->seen.len;
-        if (my->chunked && my->left == 0) {
-            CORO_TRY(my->got, coro_within(co, READ_TIME,
-                                          coro_stream_read_line(co, my->s, &my->seen)));
-            if (!my->got || my->seen.len)
-                CORO_FAIL(my->got ? -EPROTO : -ECONNRESET);
-        }
     }
     CORO_END(0);
 }
@@ -263,7 +259,7 @@ static int file_answer(struct file *file, const struct head *h)
         int rc = file->have ? file_restart(file) : -EPROTO;
         return rc < 0 ? rc : -EAGAIN;
     }
-    if (h->status >= 301 && h->status <= 308 && h->location[0]) {
+    if (h->status / 100 == 3 && h->location[0]) {
         int rc = url_parse(&file->url, h->location);
         return rc < 0 ? rc : 2;
     }
@@ -452,10 +448,12 @@ CORO(answer)
     CORO_TRY(coro_stream_open(&my->s, &my->conn, my->in, sizeof my->in, my->out, sizeof my->out));
     do {
         CORO_TRY(my->got, coro_stream_read_line(co, &my->s, &my->line));
+        if (!my->got)
+            CORO_FAIL(-EPIPE);
         my->line.data[my->line.len] = 0;
         (void)sscanf(my->line.data, "GET %99s", my->path);
         (void)sscanf(my->line.data, "Range: bytes=%d-", &my->from);
-    } while (my->got && my->line.len);
+    } while (my->line.len);
     if (strcmp(my->path, "/moved") == 0) {
         CORO_TRY(coro_stream_printf(co, &my->s, "HTTP/1.1 302 Found\r\nLocation: /whole\r\n\r\n"));
     } else if (strcmp(my->path, "/none") == 0) {

@@ -259,14 +259,28 @@ check "proxy: and then it ends" is 0 $rc
 check "proxy: with statistics" is 2 "$(tail -n 2 statistics | grep -c '10000003\|, 1 idle')"
 
 free_port
-start "$folder/proxy" -b 1000000 "127.0.0.1:$port" "127.0.0.1:$mirror"
+start "$folder/proxy" -c 1 -b 1000000 "127.0.0.1:$port" "127.0.0.1:$mirror"
 until_ok is_open "$port"
 begun=$(date +%s%N)
 check "proxy: 300 KB through a limit" timeout 10 python3 peer.py through "$port" 300000
 took=$((($(date +%s%N) - begun) / 1000000))
 check "proxy: take their time, there and back: $took ms" test $took -gt 380
-kill -TERM "$pid"
-ended "$pid"
+proxy=$pid
+rm -f go held
+out=held start python3 peer.py hold "$port" go
+hold=$pid
+until_ok test -s held
+start python3 peer.py through "$port" 10
+second=$pid
+sleep 0.3
+check "proxy: with a limit of one the second connection waits" kill -0 "$second"
+touch go
+ended "$hold"
+check "proxy: while the first goes on" is 0 $rc
+ended "$second"
+check "proxy: and then has its turn" is 0 $rc
+kill -TERM "$proxy"
+ended "$proxy"
 
 # ---- together ------------------------------------------------------------------------------------
 
