@@ -8,24 +8,12 @@
 
 #include "coro_io.h"
 #include "test.h"
+#include "world.h"
 
-#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 
 static coro_loop io_loop;
-
-/* Descriptors open in this process. */
-static inline int open_descriptors(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    int n = 0;
-    CHECK(dir != NULL);
-    while (readdir(dir))
-        n++;
-    closedir(dir);
-    return n;
-}
 
 /* Until all wait that have to. */
 static inline void settle(void)

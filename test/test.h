@@ -65,12 +65,18 @@ struct test {
 #define CHECK_TRAP(function, arg, text)                                                 \
     test_check_trap((function), (arg), (text), #function, __FILE__, __LINE__)
 
+/* TEST_SKIP -- end the test: it cannot run here, for want of `what`. It counts as passed, and is
+ * named; with STRICT=1 it fails. */
+#define TEST_SKIP(what) test_skip(__FILE__, __LINE__, (what))
+
 /* TEST_FAIL -- end the test as failed, with a message as for printf. */
 #define TEST_FAIL(...) test_fail(__FILE__, __LINE__, __VA_ARGS__)
 
 void test_add(struct test *t);
 __attribute__((noreturn, format(printf, 3, 4)))
 void test_fail(const char *file, int line, const char *format, ...);
+__attribute__((noreturn))
+void test_skip(const char *file, int line, const char *what);
 void test_check_eq(long long got, long long want, const char *got_text, const char *want_text,
                    const char *file, int line);
 void test_check_str(const char *got, const char *want, const char *got_text,

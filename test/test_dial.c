@@ -3,25 +3,13 @@
  */
 #include "coro_io.h"
 #include "test.h"
-
-#include <dirent.h>
-
-static int open_fds(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    int n = 0;
-    CHECK(dir != NULL);
-    while (readdir(dir))
-        n++;
-    closedir(dir);
-    return n;
-}
+#include "world.h"
 
 #define RUN_CLEAN(want, ...)                                                                      \
     do {                                                                                          \
-        int fds_before = open_fds();                                                              \
+        int fds_before = open_descriptors();                                                              \
         CHECK_EQ(coro_run(__VA_ARGS__), want);                                                    \
-        CHECK_EQ(open_fds(), fds_before);                                                         \
+        CHECK_EQ(open_descriptors(), fds_before);                                                         \
     } while (0)
 
 /* ---- a world of our own: what names there are, who listens ----------------------------------- */
@@ -432,7 +420,7 @@ CORO(no_address)
 {
     CORO_BEGIN();
     my->dial.resolve = look_up;
-    my->fds = open_fds();
+    my->fds = open_descriptors();
     for (my->i = 0; my->i < (int)(sizeof not_addresses / sizeof *not_addresses); my->i++) {
         CORO_AWAIT(my->rc, coro_dial(co, &my->dial, &my->conn, not_addresses[my->i]));
         if (my->rc != -EINVAL)
@@ -443,7 +431,7 @@ CORO(no_address)
     CORO_AWAIT(my->rc, coro_dial(co, &my->dial, &my->conn, my->long_name));
     CHECK_EQ(my->rc, -EINVAL);
     CHECK_EQ(book_looked_up, 0);
-    CHECK_EQ(open_fds(), my->fds);
+    CHECK_EQ(open_descriptors(), my->fds);
     CORO_END(0);
 }
 
@@ -504,8 +492,8 @@ CORO(cancelled_dial)
         CHECK_EQ(my->rc, -ECANCELED);
         CHECK_EQ(coro_scope_close(co, &my->s, my->rc), -ETIMEDOUT);
         if (my->i)
-            CHECK_EQ(open_fds(), my->fds);
-        my->fds = open_fds();
+            CHECK_EQ(open_descriptors(), my->fds);
+        my->fds = open_descriptors();
         CHECK_EQ(coro_stats(coro_loop_of(co)).held, 0);
     }
     coro_scope_open(co, &my->s);
@@ -514,7 +502,7 @@ CORO(cancelled_dial)
     DIAL_OUR_HOST();
     CHECK_EQ(my->rc, -ECANCELED);
     CHECK_EQ(coro_scope_close(co, &my->s, my->rc), 0);
-    CHECK_EQ(open_fds(), my->fds);
+    CHECK_EQ(open_descriptors(), my->fds);
 CORO_FINALLY:
     listeners_close(&my->l);
     coro_close(&my->conn);
@@ -569,14 +557,14 @@ CORO_FINALLY:
 
 TEST(dial_survives_every_failing_allocation)
 {
-    int rc = -1, fds = open_fds(), n;
+    int rc = -1, fds = open_descriptors(), n;
     for (n = 0; n < 40 && rc < 0; n++) {
         coro_options options = CORO__ZERO;
         options.allocator.alloc = alloc;
         options.allocator.free = dealloc;
         allocations_left = n;
         rc = coro_run_with(&options, dial_without_memory, .stagger = CORO_US(10));
-        CHECK_EQ(open_fds(), fds);
+        CHECK_EQ(open_descriptors(), fds);
     }
     CHECK_EQ(rc, 0);
 }

@@ -970,23 +970,12 @@ static void clear(void)
     CHECK_EQ(close(file), 0);
 }
 
-static int threads(void)
-{
-    DIR *dir = opendir("/proc/self/task");
-    int n = -2;
-    CHECK(dir != NULL);
-    while (readdir(dir))
-        n++;
-    closedir(dir);
-    return n;
-}
-
 /* No thread, though one that was joined may go on for a moment; and no child, not even a zombie. */
 static void check_alone(void)
 {
     static int usual; /* a sanitizer has one of its own */
-    usual = usual ? usual : threads();
-    while (threads() > usual)
+    usual = usual ? usual : open_threads();
+    while (open_threads() > usual)
         sched_yield();
     CHECK_EQ(waitpid(-1, NULL, WNOHANG), -1);
 }

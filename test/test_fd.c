@@ -1031,11 +1031,8 @@ TEST(a_terminal_gives_its_lines_and_its_end) /* I33 */
 {
     static CORO_TASK(messages) t;
     static CORO_TASK(reads) u;
-    int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC), slave;
-    CHECK(master >= 0);
-    CHECK_EQ(grantpt(master), 0);
-    CHECK_EQ(unlockpt(master), 0);
-    slave = open(ptsname(master), O_RDWR | O_NOCTTY | O_CLOEXEC);
+    int master = open_terminal();
+    int slave = open(ptsname(master), O_RDWR | O_NOCTTY | O_CLOEXEC);
     CHECK(slave >= 0);
     CHECK_EQ(coro_fd_adopt(&a, slave), 0);
     begin();

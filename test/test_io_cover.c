@@ -884,7 +884,7 @@ CORO(dials)
         CHECK_EQ(my->rc, -EINVAL);
     }
     CORO_AWAIT(my->rc, coro_dial(co, &my->dial, &other, "[localhost]:1")); /* odd, but clear */
-    CHECK_EQ(my->rc, -ECONNREFUSED);
+    CHECK(my->rc == -ECONNREFUSED || my->rc == -ENOENT); /* the latter: no /etc/hosts */
     CORO_END(0);
 }
 

@@ -1,21 +1,10 @@
 /* test_serve.c -- servers: accepting, limits, counting, draining. (I39 .. I44) */
 #include "coro_io.h"
 #include "test.h"
+#include "world.h"
 
-#include <dirent.h>
 #include <stdlib.h>
 #include <sys/resource.h>
-
-static int open_descriptors(void)
-{
-    int n = 0;
-    DIR *d = opendir("/proc/self/fd");
-    while (d && readdir(d))
-        n++;
-    if (d)
-        closedir(d);
-    return n;
-}
 
 /* ---- a handler that does as it is told: a letter a command ---------------------------------- */
 

@@ -40,8 +40,8 @@ UNUSED static ssize_t counted_sendmsg(int fd, const struct msghdr *m, int flags)
 #undef sendmsg
 
 #include "test.h"
+#include "world.h"
 
-#include <dirent.h>
 #include <stdlib.h>
 
 #if defined CORO_SHARED
@@ -49,17 +49,6 @@ UNUSED static ssize_t counted_sendmsg(int fd, const struct msghdr *m, int flags)
 #else
 #define COUNTED 1
 #endif /* defined CORO_SHARED */
-
-static int open_descriptors(void)
-{
-    int n = 0;
-    DIR *d = opendir("/proc/self/fd");
-    while (d && readdir(d))
-        n++;
-    if (d)
-        closedir(d);
-    return n;
-}
 
 /* The other end of the stream's socket, by hand. */
 static int other;
@@ -1031,9 +1020,7 @@ TEST(read_of_one_datagram_does_not_forget_the_next)
 TEST(read_of_one_line_of_a_terminal_does_not_forget_the_next)
 {
     static coro_fd fd;
-    int writer = posix_openpt(O_RDWR | O_NOCTTY);
-    CHECK_EQ(grantpt(writer), 0);
-    CHECK_EQ(unlockpt(writer), 0);
+    int writer = open_terminal();
     CHECK_EQ(coro_fd_adopt(&fd, open(ptsname(writer), O_RDWR | O_NOCTTY)), 0);
     CHECK_EQ(coro_run(pieces, .fd = fd, .writer = writer), 0);
 }

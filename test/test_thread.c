@@ -3,29 +3,18 @@
  */
 #include "coro_io.h"
 #include "test.h"
+#include "world.h"
 
-#include <dirent.h>
 #include <semaphore.h>
 
 /* ---- the world: descriptors and threads ------------------------------------------------------ */
-
-static int entries(const char *path)
-{
-    DIR *dir = opendir(path);
-    int n = 0;
-    CHECK(dir != NULL);
-    while (readdir(dir))
-        n++;
-    closedir(dir);
-    return n;
-}
 
 static int fds_before, threads_before;
 
 static void note_world(void)
 {
-    fds_before = entries("/proc/self/fd");
-    threads_before = entries("/proc/self/task");
+    fds_before = open_descriptors();
+    threads_before = open_threads();
 }
 
 /* A thread that was joined is still listed for a moment; a thread sanitizer has one of its own. */
@@ -40,10 +29,10 @@ static void check_world(void)
     extra = 1;
 #endif /* __has_feature(thread_sanitizer) */
 #endif /* defined __has_feature */
-    CHECK_EQ(entries("/proc/self/fd"), fds_before);
-    for (int i = 0; i < 1000 && entries("/proc/self/task") > threads_before + extra; i++)
+    CHECK_EQ(open_descriptors(), fds_before);
+    for (int i = 0; i < 1000 && open_threads() > threads_before + extra; i++)
         usleep(1000);
-    CHECK(entries("/proc/self/task") <= threads_before + extra);
+    CHECK(open_threads() <= threads_before + extra);
 }
 
 #define RUN_CLEAN(want, ...)                                                                      \
@@ -805,13 +794,13 @@ struct names {
 CORO(names)
 {
     CORO_BEGIN();
-    my->before = entries("/proc/self/task");
+    my->before = open_threads();
     CORO_TRY(my->n, coro_resolve(co, "127.0.0.1", "80", my->to, 4));
     CHECK_EQ(my->n, 1);
     CHECK_STR(coro_address_print(&my->to[0], my->text, sizeof my->text), "127.0.0.1:80");
     CORO_TRY(my->n, coro_resolve(co, "::1", NULL, my->to, 4));
     CHECK_STR(coro_address_print(&my->to[0], my->text, sizeof my->text), "[::1]:0");
-    CHECK_EQ(entries("/proc/self/task"), my->before); /* no thread was needed */
+    CHECK_EQ(open_threads(), my->before); /* no thread was needed */
     memset(my->long_name, 'a', sizeof my->long_name - 1);
     CORO_AWAIT(my->n, coro_resolve(co, my->long_name, "80", my->to, 4));
     CHECK_EQ(my->n, -EINVAL);
