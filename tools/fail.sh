@@ -64,7 +64,7 @@ run() {
     limit=
     command -v timeout > /dev/null && limit="timeout 5"
     # shellcheck disable=SC3045     # where there is no ulimit -c, a core file is the price
-    (ulimit -c 0; exec $limit "$work/program") > /dev/null 2> "$work/out"
+    { (ulimit -c 0; exec $limit "$work/program") > /dev/null 2> "$work/out"; } 2> /dev/null
 }
 
 # Says why the file is not as it should be; nothing if it is.
@@ -153,6 +153,7 @@ variants() {
 jobs() {
     for file in "$folder"/*.c; do
         grep -Eqs "^// ($2)" "$file" || continue
+        [ "$cpp" ] || ! grep -q '^// flags:.*c++' "$file" || continue
         n=0
         for variant in $(if [ "$1" = lint ]; then echo ,; else variants "$file" "$1"; fi); do
             n=$((n + 1))
@@ -171,6 +172,13 @@ for compiler in "gcc=${GCC:-gcc}" "clang=${CLANG:-clang}"; do
         [ "$name" = gcc ] || [ "$STRICT" ] && echo "skipped: no $name"
         [ -z "$STRICT" ] || missing=$((missing + 1))
         continue
+    fi
+    # A compiler of C may be there without its C++.
+    cpp=1
+    if ! echo | ${compiler#*=} -x c++ -c - -o /dev/null 2> /dev/null; then
+        cpp=
+        echo "skipped: no C++ in $name"
+        [ -z "$STRICT" ] || missing=$((missing + 1))
     fi
     jobs "$name" "$name:|both:|run:|clean" "${compiler#*=}"
 done > "$reports/list"
