@@ -110,11 +110,10 @@ have = test -e $(1) || { echo "skipped: no $(1)"; exit $(if $(STRICT),1,0); }
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: test unit demo examples bench bench-core bench-sync bench-io lint lint-examples tidy \
-        fail harness matrix size cover install clean help probe chip-cortexm chip-avr \
-        cover-report libraries show-demo docs check-install soak servers bench-apps
-        cover-report libraries apps bench-together run-bench-together \
-        show-demo
+.PHONY: test unit demo show-demo examples libraries servers apps soak bench bench-core bench-sync \
+        bench-io bench-apps bench-together run-bench-together size cover cover-report lint \
+        lint-examples tidy fail harness docs matrix chip-cortexm chip-avr probe install \
+        check-install clean help
 
 # ---- test ----------------------------------------------------------------------------------------
 
