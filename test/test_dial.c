@@ -7,9 +7,9 @@
 
 #define RUN_CLEAN(want, ...)                                                                      \
     do {                                                                                          \
-        int fds_before = open_descriptors();                                                              \
+        int fds_before = open_descriptors();                                                      \
         CHECK_EQ(coro_run(__VA_ARGS__), want);                                                    \
-        CHECK_EQ(open_descriptors(), fds_before);                                                         \
+        CHECK_EQ(open_descriptors(), fds_before);                                                 \
     } while (0)
 
 /* ---- a world of our own: what names there are, who listens ----------------------------------- */
