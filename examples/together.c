@@ -7,7 +7,8 @@
  * in the place of {}, or at its end. -j: so many at once (4). -r: one that fails is tried again so
  * many times. -t: one that takes longer is ended, and has failed. The first failure stops the rest;
  * -k: it does not. -l: what command 7 writes goes to folder/7.log. All that a command has started
- * ends with it when it is stopped: at a failure, a time-out, Ctrl-C.
+ * ends with it when it is stopped: at a failure, a time-out, Ctrl-C. What ignores SIGTERM is killed
+ * a second later; a second Ctrl-C does not wait for that.
  *
  * Exit status: 0, all went well; 1, a command failed; 2, wrong usage; 130, stopped by a signal.
  * `together -` is without options; without anything it shows itself. */
@@ -320,6 +321,13 @@ static bool set_words(struct work *w, char **from, int n)
     return true;
 }
 
+/* The commands are not in the terminal's foreground: when it goes, nobody else ends them. */
+static void hang_up(int signal)
+{
+    (void)signal;
+    raise(SIGTERM);
+}
+
 int main(int argc, char **argv)
 {
     static struct work w = {.words = shell, .at_once = AT_ONCE, .limit = CORO_FOREVER};
@@ -347,6 +355,8 @@ int main(int argc, char **argv)
         optind++;
     if (optind < argc && !set_words(&w, argv + optind, argc - optind))
         return usage();
+    if (signal(SIGHUP, hang_up) == SIG_IGN)
+        signal(SIGHUP, SIG_IGN); /* nohup */
     rc = coro_run(together, .w = &w);
     if (w.words != shell)
         free((void *)(uintptr_t)w.words);

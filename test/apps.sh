@@ -307,7 +307,7 @@ printf 'echo one; echo two >&2\nmkdir d 2> /dev/null && exit 1; echo again\n' |
     "$folder/together" -r 3 -l logs 2> err
 check "together: a retry" is 0 $?
 check "together: a log for each" is "one two again" "$(cat logs/1.log logs/2.log | paste -sd ' ')"
-for signal in INT TERM; do
+for signal in INT TERM HUP; do
     printf 'sleep 7773\nsleep 7773 & wait\ntrap "" TERM; sleep 7773\n' > lines
     in=lines start "$folder/together" -
     until_ok three_sleep
@@ -316,6 +316,10 @@ for signal in INT TERM; do
     check "together: SIG$signal ends it" is 130 $rc
     check "together: SIG$signal leaves no child" no_process 'sleep 777[3]'
 done
+python3 -c 'import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)' \
+    sh -c "printf 'sleep .3\\nsleep .3\\n' | $folder/together -j 1 -" > screen < /dev/null
+check "together: on a terminal" is 0 $?
+check "together: it shows how far it is" grep -q '\] 1/2+, 1 running, 0 failed' screen
 "$folder/together" -j 0 2> err < /dev/null
 check "together: wrong usage" is 2 $?
 echo true | "$folder/together" -j 1 no-such-program 2> err
