@@ -181,7 +181,7 @@ $(EXAMPLE_BIN): $(B)/%: $(B)/%.o $(COMMON_OBJ)
 APPS := chat proxy together download
 
 apps: $(APPS:%=$(B)/examples/%) ## examples/ chat, proxy, together, download with real tools
-	@$(call need,python3); STRICT=$(STRICT) test/apps.sh $(B)/examples
+	@$(call need,python3); $(call need,pgrep); test/apps.sh $(B)/examples
 
 bench-together: ## examples/together against xargs: 1,000 commands, eight at a time
 	@$(MAKE) --no-print-directory OPT=-O2 run-bench-together

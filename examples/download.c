@@ -3,8 +3,9 @@
  *     download [-j n] [-d folder] http://host[:port]/path...
  *
  * A file grows as name.part, and has its name once it is whole. One that was cut is resumed where
- * it ended, in this run or in the next. What may go well next time is tried again, ever later.
- * Redirections are followed. Ctrl-C stops it; what has come is kept for the next run.
+ * it ended, in this run or in the next; in this run the ETag tells whether it is the same file
+ * still. What may go well next time is tried again, ever later. Redirections are followed. Ctrl-C
+ * stops it; what has come is kept.
  *
  * Exit status: 0, all files are here; 1, some are not. Without arguments it shows itself. */
 #include "coro_io.h"
@@ -71,8 +72,8 @@ static int url_parse(struct url *u, const char *text)
 /* What a response's head says; -1: nothing. */
 struct head {
     int status;
-    int64_t length;       /* of the body */
-    int64_t from, total;  /* of a part: where it begins, the whole file's length */
+    int64_t length;      /* of the body; if it is chunked this means nothing */
+    int64_t from, total; /* of a part: where it begins, the whole file's length */
     bool chunked;
     char location[URL_MOST + 1], etag[200];
 };
@@ -295,7 +296,8 @@ CORO(attempt)
     CORO_TRY(my->rc, file_answer(my->file, &my->head));
     if (my->rc == 1) {
         CORO_TRY(coro_call(co, &my->body, body, .s = &my->s, .file = my->file,
-                           .chunked = my->head.chunked, .left = my->head.length));
+                           .chunked = my->head.chunked,
+                           .left = my->head.chunked ? 0 : my->head.length));
         if (my->file->total && my->file->have != my->file->total)
             CORO_FAIL(-EPROTO);
         my->rc = 0;
@@ -462,8 +464,9 @@ CORO(answer)
         was_busy = true;
         CORO_TRY(coro_stream_printf(co, &my->s, "HTTP/1.1 503 Later\r\n\r\n"));
     } else if (strcmp(my->path, "/chunked") == 0) {
-        CORO_TRY(coro_stream_printf(co, &my->s, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"
-                                                "\r\n%x\r\n%.*s\r\n%X;more=no\r\n%s\r\n0\r\n\r\n",
+        CORO_TRY(coro_stream_printf(co, &my->s, "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n"
+                                                "Transfer-Encoding: chunked\r\n\r\n"
+                                                "%x\r\n%.*s\r\n%X;more=no\r\n%s\r\n0\r\n\r\n",
                                     CUT, CUT, content, SIZE - CUT, content + CUT));
     } else if (my->from) {
         CORO_TRY(coro_stream_printf(co, &my->s, "HTTP/1.1 206 Partial Content\r\nContent-Length: "
