@@ -751,7 +751,8 @@ typedef struct coro_server {
  * attempt comes 100 ms later.
  *
  * When it is cancelled, it accepts no more. Handlers are shielded from that for server.drain, then
- * cancelled, too. It returns when all have ended.
+ * cancelled, too. It returns when all have ended. Meanwhile the listener stays open, so that
+ * another server can take over; coro_close it, and clients who come now are refused.
  *
  * Returns:    0, after coro_server_stop; else not without an error.
  * Errors:     -ECANCELED. -EBADF: the listener is closed, or was closed meanwhile; then handlers go
@@ -1244,7 +1245,8 @@ CORO_API int coro_signals_close(coro_signals *s);
 #define CORO__RUN_WITH_SIGNALS(options, ...)                                                      \
     __extension__({                                                                               \
         coro__run_watch coro__watch;                                                              \
-        coro_run_around((options), coro__run_watched(&coro__watch), __VA_ARGS__);                 \
+        const coro_options *coro__given = (options);                                              \
+        coro_run_around(coro__given, coro__run_watched(&coro__watch, coro__given), __VA_ARGS__);  \
     })
 
 /* A loop to which a signal handler posts. */
@@ -1265,9 +1267,10 @@ typedef struct coro__run_watch {
     bool told;           /* the task, of a signal */
     bool caused;         /* its cancellation */
     bool interrupt, terminate; /* SIGINT, SIGTERM: we have a handler for it */
+    bool driven;         /* by a driver of the user's */
 } coro__run_watch;
 
-CORO_API coro_around *coro__run_watched(coro__run_watch *watch);
+CORO_API coro_around *coro__run_watched(coro__run_watch *watch, const coro_options *options);
 CORO_API int coro__signals_open(coro_task *co, coro_signals *s, ...);
 
 /* ================================================================================================
@@ -4941,7 +4944,7 @@ static inline int coro__lane_run(struct coro__lane *lane)
 {
     struct coro__lanes *all = lane->lanes;
     coro__run_watch watch;
-    coro_around *around = coro__run_watched(&watch);
+    coro_around *around = coro__run_watched(&watch, NULL);
     coro_loop loop;
     coro_task *task = NULL;
     int rc = coro_loop_init(&loop, NULL);
@@ -5564,10 +5567,13 @@ static inline bool coro__run_takes(int n)
 static inline void coro__run_begin(coro_around *around, coro_task *task)
 {
     coro__run_watch *w = CORO__AROUND(coro__run_watch, around, around);
+    int rc = 0;
     w->task = task;
     w->hearer.loop = coro_loop_of(task);
     w->interrupt = coro__run_takes(SIGINT); /* before the handler, which looks at it */
     w->terminate = coro__run_takes(SIGTERM);
+    if (!w->driven && !coro__reactor_of(w->hearer.loop, &rc))
+        return; /* later its driver must not change */
     if (!coro__signal_claim(&coro__signals_heard()->main, &w->hearer))
         return;
     w->note.ended = coro__run_ended;
@@ -5595,11 +5601,12 @@ static inline int coro__run_end(coro_around *around, int result)
     return result == -ECANCELED && w->caused ? -EINTR : result;
 }
 
-CORO_API coro_around *coro__run_watched(coro__run_watch *watch)
+CORO_API coro_around *coro__run_watched(coro__run_watch *watch, const coro_options *options)
 {
     coro__run_watch fresh = CORO__ZERO;
     *watch = fresh;
     watch->hearer.node.run = coro__run_signalled;
+    watch->driven = options && options->driver.park;
     watch->around.begin = coro__run_begin;
     watch->around.end = coro__run_end;
     return &watch->around;

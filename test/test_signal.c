@@ -525,6 +525,29 @@ TEST(coro_run_threads_is_cancelled_by_a_signal)
     CHECK(is_default(SIGINT) && is_default(SIGTERM));
 }
 
+static int parks;
+
+static coro_time world_now(void *arg)
+{
+    (void)arg;
+    return parks;
+}
+
+static void world_park(void *arg, coro_loop *loop, coro_time until)
+{
+    (void)arg;
+    (void)loop;
+    (void)until;
+    parks++;
+}
+
+TEST(coro_run_keeps_the_driver_that_it_is_given)
+{
+    const coro_options o = {.driver = {world_now, world_park, NULL, NULL, NULL}};
+    CHECK_EQ(coro_run_with(&o, plain, .rc = 4), 4);
+    CHECK(parks > 0);
+}
+
 static int nested_rc;
 
 struct nests {
