@@ -4385,6 +4385,7 @@ CORO_API coro_op coro_resolve(coro_task *co, const char *host, const char *port,
     l = (struct coro__lookup *)job->arg;
     l->to = addresses;
     l->max = max;
+    l->count = 0; /* of a job that never runs, too */
     memcpy(l->host, host, host_length + 1);
     memcpy(l->port, port_length ? port : "", port_length + 1);
     return coro__job_start(co, job);

@@ -6,6 +6,9 @@
 
 #include <sys/wait.h>
 #include <wchar.h>
+#if defined __GLIBC__
+#include <malloc.h>
+#endif /* defined __GLIBC__ */
 
 typedef CORO_MAILBOX(int, 1) ints;
 
@@ -794,6 +797,65 @@ CORO(puts_two)
     CORO_TRY(coro_mailbox_put(co, &box, &my->item));
     CORO_TRY(coro_mailbox_put(co, &box, &my->item));
     CORO_END(0);
+}
+
+static int go;
+
+static intptr_t holds_the_thread(coro_job *job, void *arg)
+{
+    (void)job;
+    (void)arg;
+    while (!__atomic_load_n(&go, __ATOMIC_ACQUIRE))
+        sched_yield();
+    return 0;
+}
+
+struct holds {
+    CORO_FRAME;
+};
+
+CORO(holds)
+{
+    CORO_BEGIN();
+    CORO_TRY(coro_blocking(co, holds_the_thread, NULL));
+    CORO_END(0);
+}
+
+struct looks_up {
+    CORO_FRAME;
+    coro_threads_options options;
+    coro_group g;
+    coro_address to[2], before;
+    int rc;
+};
+
+/* The only thread has something else to do. */
+CORO(looks_up)
+{
+    CORO_BEGIN();
+    my->options.threads = 1;
+    CORO_TRY(coro_threads_for(coro_loop_of(co), &my->options));
+    memset(my->to, 'x', sizeof my->to);
+    memset(&my->before, 'x', sizeof my->before);
+    coro_group_open(co, &my->g, CORO_ALL);
+    coro_spawn(&my->g, holds);
+    CORO_TRY(coro_sleep(co, 0));
+    CORO_AWAIT(my->rc, coro_within(co, 0, coro_resolve(co, "localhost", "80", my->to, 2)));
+    CHECK_EQ(my->rc, -ETIMEDOUT);
+    CHECK_EQ(memcmp(&my->to[0], &my->before, sizeof my->before), 0);
+    CHECK_EQ(memcmp(&my->to[1], &my->before, sizeof my->before), 0);
+    __atomic_store_n(&go, 1, __ATOMIC_RELEASE);
+    CORO_CLOSE(&my->g);
+CORO_FINALLY:
+    CORO_END(0);
+}
+
+TEST(lookup_that_is_cancelled_before_it_began_writes_nothing)
+{
+#if defined M_PERTURB
+    (void)mallopt(M_PERTURB, 0xfe); /* what is new is full of ones */
+#endif /* defined M_PERTURB */
+    CHECK_EQ(coro_run(looks_up), 0);
 }
 
 TEST(mailbox_in_which_a_put_waits_is_in_use)
