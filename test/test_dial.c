@@ -191,6 +191,7 @@ CORO_FINALLY:
 
 TEST(dial_finds_localhost)
 {
+    need_localhost();
     RUN_CLEAN(0, dial_localhost);
 }
 

@@ -1184,6 +1184,7 @@ TEST(taking_a_stale_path_bears_every_fault) /* I45 */
 TEST(jobs_bear_every_fault)
 {
     static const struct scenario s = {run_jobs, 1, false, {ENOMEM}};
+    need_localhost();
     all_faults(&s);
 }
 

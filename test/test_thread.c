@@ -821,6 +821,7 @@ CORO(names)
 
 TEST(names_are_resolved_to_addresses)
 {
+    need_localhost();
     RUN_CLEAN(0, names);
 #if !defined CORO_SHARED
     CHECK_EQ(coro__resolve_error(EAI_NONAME), -ENOENT);
@@ -851,6 +852,7 @@ CORO(name_dropped)
 
 TEST(lookup_that_nobody_waits_for_any_more_leaves_nothing)
 {
+    need_localhost();
     RUN_CLEAN(0, name_dropped);
 }
 

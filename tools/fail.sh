@@ -64,7 +64,7 @@ run() {
     limit=
     command -v timeout > /dev/null && limit="timeout 5"
     # shellcheck disable=SC3045     # where there is no ulimit -c, a core file is the price
-    { (ulimit -c 0; exec $limit "$work/program") > /dev/null 2> "$work/out"; } 2> /dev/null
+    (ulimit -c 0; $limit "$work/program"; exit $?) > /dev/null 2> "$work/out" # the `Aborted', too
 }
 
 # Says why the file is not as it should be; nothing if it is.
