@@ -110,10 +110,10 @@ have = test -e $(1) || { echo "skipped: no $(1)"; exit $(if $(STRICT),1,0); }
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: test unit demo show-demo examples libraries servers apps soak bench bench-core bench-sync \
-        bench-io bench-apps bench-together run-bench-together size cover cover-report lint \
-        lint-examples tidy fail harness docs matrix chip-cortexm chip-avr probe install \
-        check-install clean help
+.PHONY: test unit demo show-demo examples libraries servers apps soak bench bench-core \
+        bench-sync bench-io bench-apps bench-together run-bench-together size cover \
+        cover-report lint lint-examples tidy fail harness docs matrix chip-cortexm chip-avr \
+        probe install check-install clean help fuzz mutate
 
 # ---- test ----------------------------------------------------------------------------------------
 
@@ -230,6 +230,11 @@ size: ## bytes per task and of code, per target, against test/size.budget
 cover: ## lines and branches covered, per header; annotated source in build/cover/
 	@$(call need,gcov); $(call need,python3); $(MAKE) --no-print-directory cover-report \
 	    CC=gcc STD=c11 OPT=-O0 MODE=shared SAN=cover
+
+# ---- looking for what the tests miss -------------------------------------------------------------
+
+mutate: ## N=20 changes of each header, one at a time: do tests fail? SEED=k: the same; HEADERS=...
+	@$(call need,python3); MAKE='$(MAKE)' SEED=$(SEED) python3 tools/mutate.py $(or $(N),20) $(HEADERS)
 
 cover-report: $(B)/tests
 	@find $(B) -name '*.gcda' -delete
