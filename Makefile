@@ -231,14 +231,30 @@ cover: ## lines and branches covered, per header; annotated source in build/cove
 	@$(call need,gcov); $(call need,python3); $(MAKE) --no-print-directory cover-report \
 	    CC=gcc STD=c11 OPT=-O0 MODE=shared SAN=cover
 
+cover-report: $(B)/tests
+	@find $(B) -name '*.gcda' -delete
+	@$(TEST_ENV) $(B)/tests; rc=$$?; python3 tools/cover.py $(B) $(HEADERS) && exit $$rc
+
 # ---- looking for what the tests miss -------------------------------------------------------------
 
 mutate: ## N=20 changes of each header, one at a time: do tests fail? SEED=k: the same; HEADERS=...
 	@$(call need,python3); MAKE='$(MAKE)' SEED=$(SEED) python3 tools/mutate.py $(or $(N),20) $(HEADERS)
 
-cover-report: $(B)/tests
-	@find $(B) -name '*.gcda' -delete
-	@$(TEST_ENV) $(B)/tests; rc=$$?; python3 tools/cover.py $(B) $(HEADERS) && exit $$rc
+# What clang's libFuzzer makes up, with ASan and UBSan; also with another clang: FUZZ_CC=clang-19.
+FUZZ_CC ?= clang
+FUZZ    := $(patsubst test/fuzz/%.c,build/fuzz/%,$(sort $(wildcard test/fuzz/*.c)))
+
+fuzz: ## TIME=60 s of coverage-guided fuzzing with test/fuzz/*.c
+	@$(call need,$(FUZZ_CC)); mkdir -p build/fuzz; \
+	echo 'int LLVMFuzzerTestOneInput(void) { return 0; }' > build/fuzz/probe.c; \
+	$(FUZZ_CC) -fsanitize=fuzzer build/fuzz/probe.c -o build/fuzz/probe 2>/dev/null || \
+	    { echo 'skipped: no libFuzzer'; exit $(if $(STRICT),1,0); }; \
+	$(MAKE) --no-print-directory $(FUZZ) && test/fuzz/run.sh $(or $(TIME),60) $(FUZZ)
+
+build/fuzz/%: test/fuzz/%.c Makefile
+	@mkdir -p $(@D)
+	@$(FUZZ_CC) -std=c11 -O1 -g -I. -Itest -pthread $(WARNINGS) $(SAN_asan) -fsanitize=fuzzer \
+	    -MMD -MP -MF $@.d $< -o $@
 
 # ---- checking users' files -----------------------------------------------------------------------
 
@@ -296,6 +312,7 @@ apps:     apps SAN=asan
 libraries: libraries SAN=asan
 servers:  servers
 servers, clang, asan: servers CC=clang SAN=asan
+fuzz:     fuzz TIME=10
 demo:     demo
 size:     size
 install:  check-install
@@ -345,4 +362,4 @@ help: ## this list
 	    awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
 	@echo; sed -n 's/^#: /  /p' Makefile
 
--include $(TEST_OBJ:.o=.d) $(B)/test/soak.d $(EXAMPLE_BIN:=.d)
+-include $(TEST_OBJ:.o=.d) $(B)/test/soak.d $(EXAMPLE_BIN:=.d) $(FUZZ:=.d)

@@ -97,8 +97,13 @@ static struct {
     struct sweep_run run;
 } w;
 
+/* test/fuzz/ decides; NULL: the seed does. */
+static uint32_t (*choose)(uint32_t n);
+
 static uint32_t below(uint32_t n)
 {
+    if (choose)
+        return choose(n);
     w.random ^= w.random << 13;
     w.random ^= w.random >> 17;
     w.random ^= w.random << 5;
