@@ -352,6 +352,53 @@ TEST(stream_read_that_timed_out_has_lost_nothing) /* I02, I16 */
     CHECK_EQ(coro_run(cancelled), 0);
 }
 
+/* Says something to a task that waits, and cancels it. */
+struct cutter {
+    CORO_FRAME;
+    coro_scope *scope;
+};
+
+CORO(cutter)
+{
+    CORO_BEGIN();
+    CORO_TRY(coro_sleep(co, CORO_MS(1)));
+    say("23456");
+    CORO_TRY(coro_sleep(co, CORO_MS(1)));
+    (void)coro_scope_cancel(my->scope);
+    CORO_END(0);
+}
+
+struct cut_off {
+    CORO_FRAME;
+    struct with w;
+    coro_group g;
+    coro_scope scope;
+};
+
+CORO(cut_off)
+{
+    CORO_BEGIN();
+    with_open(&my->w);
+    say("01");
+    coro_group_open(co, &my->g, CORO_ALL);
+    coro_spawn(&my->g, cutter, .scope = &my->scope);
+    coro_scope_open(co, &my->scope);
+    CORO_AWAIT(my->w.rc, coro_stream_read_exact(co, &my->w.s, my->w.to, 30));
+    CHECK_EQ(my->w.rc, -ECANCELED);
+    CHECK_EQ(coro_scope_close(co, &my->scope, 0), 0);
+    CHECK_EQ(coro_fd_moved(&my->w.fd, CORO_IN), 7);
+    CHECK_EQ(memcmp(my->w.to, "0123456", 7), 0);
+CORO_FINALLY:
+    CORO_CLOSE(&my->g);
+    with_close(&my->w);
+    CORO_END(0);
+}
+
+TEST(stream_exact_read_counts_what_came_while_it_waited) /* I02 */
+{
+    CHECK_EQ(coro_run(cut_off), 0);
+}
+
 struct born_cancelled {
     CORO_FRAME;
     struct with w;

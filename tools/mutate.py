@@ -5,11 +5,11 @@ usage: mutate.py n header...            SEED=k repeats the choice of places; MAK
 
 Of each header n places below its tag >>impl are changed, one at a time, in a copy of the tree in
 build/mutate/: a condition is negated, a comparison, an operator or a constant becomes its
-neighbour, a statement is dropped. With MODE=shared only one file has the implementation, so that it
-alone is compiled again. A change is killed when a test fails, killed when the tests take longer
-than they may, or it has survived: then it is printed, and either a test is missing or the change
-makes no difference that can be seen. Changes that do not compile, or that give the same machine
-code (what another system compiles, say), do not count.
+neighbour, a statement is dropped. With MODE=shared the implementation is one file; that and the few
+tests with a copy of their own are compiled again. A change is killed when a test fails, or they
+take too long. Those that survive are listed: a test is missing, or the change makes no difference
+that can be seen. Changes that do not compile, or give the same machine code (what another system
+compiles, say), do not count.
 """
 import os
 import random
@@ -73,28 +73,38 @@ class Tests:
     """The tests of a part, built in the copy of the tree."""
 
     def __init__(self, part):
+        self.build_folder = "build/" + part
         self.make = [os.environ.get("MAKE") or "make", "--no-print-directory", "-C", TREE,
                      "PART=" + part, "MODE=shared", "OPT=-O1", "WERROR=", "FLAGS=-g0",
-                     "B=build/" + part] + [w for h in os.listdir(".") if re.match(r"coro.*\.h$", h)
-                                           for w in ("-o", h)]
-        self.folder = os.path.join(TREE, "build", part)
+                     "B=" + self.build_folder]
+        for name in os.listdir(TREE):
+            if name.endswith(".h"):
+                self.make += ["-o", name]       # what includes it is not made anew
+        self.changed = ["implementation.o"]     # and those with an implementation of their own:
+        for name in os.listdir(TREE + "/test"):
+            if name.endswith(".c"):
+                with open(TREE + "/test/" + name) as f:
+                    if "#undef CORO_SHARED" in f.read():
+                        self.changed.append("test/" + name[:-2] + ".o")
         if not self.build() or self.run() != "survived":
             sys.exit("mutate.py: the tests of PART=%s fail before anything is changed" % part)
         self.code = self.object()
 
     def object(self):
-        with open(os.path.join(self.folder, "implementation.o"), "rb") as f:
+        with open(self.path("implementation.o"), "rb") as f:
             return f.read()
 
+    def path(self, name):
+        return os.path.join(TREE, self.build_folder, name)
+
     def build(self):
-        """Only the implementation anew, thanks to -o."""
+        """Only what has the implementation is made anew."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
-        for name in "implementation.o", "tests":
-            if os.path.exists(os.path.join(self.folder, name)):
-                os.remove(os.path.join(self.folder, name))
-        target = os.path.join(os.path.relpath(self.folder, TREE), "tests")
-        return subprocess.run(self.make + [target], env=environment, stdout=subprocess.DEVNULL,
-                              stderr=subprocess.DEVNULL).returncode == 0
+        for name in self.changed + ["tests"]:
+            if os.path.exists(self.path(name)):
+                os.remove(self.path(name))
+        return subprocess.run(self.make + [self.build_folder + "/tests"], env=environment,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
 
     def run(self):
         """Until the first failure. In a process namespace, where there is one: what the changed
@@ -102,11 +112,11 @@ class Tests:
         alone = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
         if subprocess.run(["sh", "-c", " ".join(alone) + " true"], capture_output=True).returncode:
             alone = []
-        tests = subprocess.Popen(alone + [os.path.abspath(self.folder) + "/tests"], cwd=TREE,
+        tests = subprocess.Popen(alone + [os.path.abspath(self.path("tests"))], cwd=TREE,
                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                  errors="replace", start_new_session=True)
-        signal.alarm(SECONDS)
         verdict = "killed: the tests died"
+        signal.alarm(SECONDS)
         try:
             for line in tests.stdout:
                 if line.startswith("FAIL "):
