@@ -252,6 +252,15 @@ static void run_local_bell(void *arg)
     (void)coro_run_with(&fast, local_bell);
 }
 
+static void step_local_scope(void *arg)
+{
+    static CORO_TASK(local_scope) t;
+    (void)arg;
+    (void)coro_loop_init(&loop, &fast);
+    (void)coro_start(&loop.root, &t, local_scope);
+    (void)coro_loop_step(&loop);
+}
+
 static void run_local_task(void *arg)
 {
     (void)arg;
@@ -264,6 +273,7 @@ TEST(local_variable_given_to_an_operation_traps)
     CHECK_TRAP(run_local_scope, NULL, text);
     CHECK_TRAP(run_local_index, NULL, text);
     CHECK_TRAP(run_local_bell, NULL, text);
+    CHECK_TRAP(step_local_scope, NULL, text);
 #if CORO_NAMES
     CHECK_TRAP(run_local_index, NULL, "test_cover.c:");
     CHECK_TRAP(run_local_index, NULL, ": local_index: ");

@@ -502,6 +502,41 @@ TEST(select_with_one_case_waits_for_any_kind_of_object)
     }
 }
 
+struct job {
+    int urgency;
+};
+
+struct ranks {
+    CORO_FRAME;
+    CORO_LIFO(int, 4) pile;
+    CORO_PRIORITY_QUEUE(struct job, 4, urgency) desk;
+    coro_case cases[1];
+    struct job job;
+    int number, which;
+};
+
+CORO(ranks)
+{
+    CORO_BEGIN();
+    for (my->number = 1; my->number <= 3; my->number++) {
+        my->job.urgency = 10 - my->number;
+        CHECK_EQ(coro_queue_try_put(&my->pile, &my->number), 0);
+        CHECK_EQ(coro_queue_try_put(&my->desk, &my->job), 0);
+    }
+    coro_case_get(&my->cases[0], &my->pile, &my->number);
+    CORO_TRY(my->which, coro_select(co, my->cases, 1));
+    CHECK_EQ(my->number, 3);
+    coro_case_get(&my->cases[0], &my->desk, &my->job);
+    CORO_TRY(my->which, coro_select(co, my->cases, 1));
+    CHECK_EQ(my->job.urgency, 7);
+    CORO_END(0);
+}
+
+TEST(select_takes_the_newest_of_a_lifo_and_the_smallest_of_a_priority_queue)
+{
+    CHECK_EQ(coro_run(ranks), 0);
+}
+
 SCENE(two_senders)
 {
     BEGIN();
