@@ -2,11 +2,13 @@
 # Everything built lands in build/.
 
 HEADERS   := $(wildcard coro.h coro_sync.h coro_io.h)
-TESTS_io  := $(patsubst %,test/test_%.c,dial faults fd guest io_cover io_sweep io_timeout \
+TESTS_io  := $(patsubst %,test/test_%.c,dial faults fd first guest io_cover io_sweep io_timeout \
                kqueue net parcel peers portal process sendfile serve signal soak stream thread)
 TESTS_all := $(sort $(wildcard test/test_*.c))
 TESTS_core := $(filter-out $(TESTS_io),$(TESTS_all))
 EXAMPLES  := $(sort $(wildcard examples/*.c))
+# Without a comment with their output: the show, and a server (which has test/test_first.c).
+SILENT    := examples/demo.c examples/first.c
 
 # Tests that are not C++: left out when a C++ compiler builds them.
 TESTS_C_ONLY :=
@@ -167,7 +169,7 @@ $(B)/test/soak: $(B)/test/soak.o $(SHARED_C:.c=.o)
 # ---- examples ------------------------------------------------------------------------------------
 
 examples: $(EXAMPLE_BIN) ## build and run examples/*.c and compare with their `Output:`
-	@$(call have,examples); tools/expect.sh $(B) $(filter-out examples/demo.c,$(EXAMPLES))
+	@$(call have,examples); tools/expect.sh $(B) $(filter-out $(SILENT),$(EXAMPLES))
 
 demo: ## the show
 	@$(call have,examples/demo.c); $(MAKE) --no-print-directory show-demo OPT=-O2

@@ -3,11 +3,13 @@
  *   client_io PORT PID CONNECTIONS ACTIVE
  *
  * opens all connections to 127.0.0.1:PORT and prints "ready". Then each line on standard input is
- * a run: "ms N", for so long, or "n N", so many requests; and is answered by a line
+ * a run: "ms N", for so long, "n N", so many requests, or "rate N", so many a second, evenly, for
+ * 200 ms, on as many connections as it takes; and is answered by a line
  *
  *   requests ns cpu-of-PID cpu-of-this p50 p99 max
  *
- * all in nanoseconds. ACTIVE requests are under way at any time, each connection having its turn.
+ * all in nanoseconds. ACTIVE requests are under way at any time, each connection having its turn; at
+ * a rate each request counts from when it was due, so that one that had to wait has waited.
  * A run ends when all answers are there; what comes back is compared, every byte of it.
  */
 #define _GNU_SOURCE 1
@@ -165,6 +167,26 @@ static void run(uint64_t end, uint64_t most)
     }
 }
 
+/* So many requests a second are offered, whether or not the answers keep up. */
+static void run_at(uint64_t rate)
+{
+    struct epoll_event events[EVENTS];
+    uint64_t end = started + BENCH_SECOND / 5, due = started, asked = 0;
+
+    while (due < end || under_way) {
+        int n = epoll_wait(poller, events, EVENTS, 0);
+
+        for (int i = 0; i < n; i++)
+            if (hear(&conns[events[i].data.u32]))
+                answered(&conns[events[i].data.u32], now());
+        bench_check(now() < end + 30 * BENCH_SECOND, "client: no answer for 30 s");
+        while (due < end && due <= now() && under_way < total) {
+            ask(due);
+            due = started + ++asked * BENCH_SECOND / rate;
+        }
+    }
+}
+
 static void open_all(int port)
 {
     struct sockaddr_in to;
@@ -209,6 +231,8 @@ int main(int argc, char **argv)
         started = now();
         if (!strcmp(kind, "ms"))
             run(started + n * (BENCH_SECOND / 1000), UINT64_MAX);
+        else if (!strcmp(kind, "rate"))
+            run_at(n);
         else
             run(UINT64_MAX, n);
         took = now() - started;

@@ -2,6 +2,7 @@
 """run.py -- builds the benchmarks, runs them in alternating rounds, compares them with the bars.
 
     bench/run.py [--core | --sync | --io] [--rounds N] [--only REGEX] [--quick]
+    bench/run.py --latency [--rounds N] [--quick]
 
 Every program is `prog BENCH N` and prints CPU nanoseconds per operation; exit status 2 means that
 it does not have that benchmark, 1 that its own check failed. In each round all programs run one
@@ -10,6 +11,7 @@ drifts by more than what is measured, but less within a round. Those of coro_io.
 a client: see run_io.py.
 
 Exit status: 1 if a bar is missed or a program is wrong, else 0. Figures go to build/bench.json too.
+Latency against load has no bar: it goes to build/latency.dat, for the picture.
 """
 import argparse
 import json
@@ -307,6 +309,13 @@ def run_suite(suite, options, rounds):  # figures, verdicts, whole programs' tim
     return medians, verdicts, whole_programs(programs, medians, rounds)
 
 
+def run_latency(rounds):
+    programs = {name: build("io", name) for name in ("ours-gcc", "limit-gcc", "libuv", "asyncio")}
+    programs = {name: command for name, command in programs.items() if command}
+    run_io.latency(programs, build("io", "client"), rounds, "build/latency.dat")
+    print("build/latency.dat")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--core", dest="suites", action="store_const", const=["core"],
@@ -315,6 +324,7 @@ def main():
                         help="those of coro_sync.h")
     parser.add_argument("--io", dest="suites", action="store_const", const=["io"],
                         help="those of coro_io.h")
+    parser.add_argument("--latency", action="store_true", help="latency against load, only")
     parser.add_argument("--rounds", type=int, default=0, help="rounds; 7 by default")
     parser.add_argument("--only", default="", help="only benchmarks that match this")
     parser.add_argument("--quick", action="store_true", help="3 rounds, a tenth of the operations")
@@ -322,6 +332,8 @@ def main():
     rounds = options.rounds or (3 if options.quick else 7)
     os.chdir(ROOT)
     os.environ["PATH"] += os.pathsep + os.path.expanduser("~/.cargo/bin")
+    if options.latency:
+        return run_latency(rounds)
     medians, verdicts, whole = {}, [], {}
     for suite in options.suites:
         figures, judged, times = run_suite(suite, options, rounds)

@@ -11,6 +11,7 @@ import re
 import resource
 import shutil
 import signal
+import statistics
 import subprocess
 import time
 
@@ -19,6 +20,8 @@ LOADS = {"echo1": (1, 1), "echo100": (100, 100), "echo1k": (1000, 1000), "echo10
 COUNTED = {"echo1": 5000, "echo100": 20000}     # loads whose system calls are counted, requests
 IDLE = 10000                                    # connections, for the memory of one
 SPARE = 100                                     # descriptors for other uses
+OFFERED = [20000 * n for n in range(1, 12)]     # requests a second, for latency under load
+TOO_LATE = 50e6                                 # ns: more would not be interesting
 
 NGINX = """daemon off; master_process off; worker_processes 1; pid {0}/pid; error_log {0}/log crit;
 events {{ worker_connections 1024; }}
@@ -207,6 +210,31 @@ def alone(samples, programs, bench, n, names, rounds, cpu=None):
                              capture_output=True, text=True, timeout=60).stdout
         for name, figure in zip(names, out.split()):
             samples.setdefault(name, {}).setdefault("ours-gcc", []).append(float(figure))
+
+
+def latency(programs, client, rounds, path):
+    """Percentiles against offered load, on 1,000 connections; for gnuplot, a block a server:
+    requests a second, p50, p99, in us. The servers take turns, as for echo."""
+    figures = {name: {} for name in programs}
+    with contextlib.ExitStack() as stack:
+        pairs = {name: stack.enter_context(pair(client, command, "echo", 1000, 1000))
+                 for name, command in programs.items()}
+        for rate in OFFERED:
+            for _ in range(rounds):
+                for name, both in pairs.items():
+                    if both:
+                        figures[name].setdefault(rate, []).append(run(both[1], "rate", rate)[4:6])
+                        time.sleep(0.05)  # with chrt the kernel wants a rest in each second
+            for name in [n for n in pairs if rate in figures[n]]:
+                if statistics.median(p99 for _, p99 in figures[name][rate]) > TOO_LATE:
+                    del pairs[name]
+    with open(path, "w") as f:
+        for name, rates in figures.items():
+            f.write(f"# {name}: requests/s, p50, p99\n")
+            for rate, pairs in rates.items():
+                p50, p99 = (statistics.median(p) / 1000 for p in zip(*pairs))
+                f.write(f"{rate} {p50:.1f} {p99:.1f}\n")
+            f.write("\n\n")
 
 
 def most_connections(n):
