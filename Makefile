@@ -115,7 +115,7 @@ have = test -e $(1) || { echo "skipped: no $(1)"; exit $(if $(STRICT),1,0); }
 .PHONY: test unit demo show-demo examples libraries servers apps soak bench bench-core \
         bench-sync bench-io bench-apps bench-together run-bench-together size cover \
         cover-report lint lint-examples tidy fail harness docs matrix chip-cortexm chip-avr \
-        probe install check-install clean help fuzz mutate
+        probe install check-install clean help fuzz mutate pictures
 
 # ---- test ----------------------------------------------------------------------------------------
 
@@ -223,6 +223,12 @@ bench-io: ## the benchmarks of coro_io.h
 
 bench-apps: ## the servers among the examples, against one by hand, nginx, and redis-server
 	@$(call have,bench/apps.py); $(call need,python3); python3 bench/apps.py
+
+# From what `make bench` has left. The demo runs in a terminal of its own, so that it has its bar.
+pictures: ## draw bench/pictures/: the last `make bench`, latency under load, the demo
+	@$(call have,build/bench.json); $(call need,gnuplot); $(call need,python3); \
+	$(call need,script); python3 bench/run.py --latency && \
+	script -qec '$(MAKE) --no-print-directory demo' build/demo.log > /dev/null && bench/plot.sh
 
 size: ## bytes per task and of code, per target, against test/size.budget
 	@$(call have,test/size.c); STRICT=$(STRICT) tools/size.sh
