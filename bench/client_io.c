@@ -8,8 +8,8 @@
  *
  *   requests ns cpu-of-PID cpu-of-this p50 p99 max
  *
- * all in nanoseconds. ACTIVE requests are under way at any time, each connection having its turn; at
- * a rate each request counts from when it was due, so that one that had to wait has waited.
+ * all in nanoseconds. ACTIVE requests are under way at any time, each connection having its turn;
+ * at a rate each request counts from when it was due, so that one that had to wait has waited.
  * A run ends when all answers are there; what comes back is compared, every byte of it.
  */
 #define _GNU_SOURCE 1

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """terminal.py -- what `script` has kept of a terminal, as a picture: usage: terminal.py log > svg
 
-Carriage returns overwrite, as they do there; but of a progress bar that was wiped out the last state
-is shown. No escape sequences.
+Carriage returns overwrite, as they do there; but of a progress bar that was wiped out the last
+state is shown. No escape sequences.
 """
 import html
 import sys
@@ -33,9 +33,10 @@ def main():
     print(f'<g font-family="monospace" font-size="{SIZE}">')
     for i, line in enumerate(lines):
         colour = next((c for start, c in COLOURS if line.startswith(start)), "#f8fafc")
-        if line:
+        text = html.escape(line).replace(" ", BLANK)
+        if text:
             print(f'<text x="{MARGIN}" y="{MARGIN + HEIGHT * i + SIZE:.0f}" fill="{colour}" '
-                  f'textLength="{len(line) * WIDTH:.0f}">{html.escape(line).replace(" ", BLANK)}</text>')
+                  f'textLength="{len(line) * WIDTH:.0f}">{text}</text>')
     print("</g></svg>")
 
 
