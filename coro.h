@@ -2100,9 +2100,9 @@ CORO__MUST_USE static inline coro_op coro_sleep(coro_task *co, coro_time d)
 #include <time.h>
 #include <unistd.h>
 #include <fcntl.h>
-#if !defined CLOCK_MONOTONIC
+#if !defined CLOCK_MONOTONIC || (defined __GLIBC__ && !defined __USE_XOPEN2K)
 #error "coro.h: include it before any system header, or compile with -std=gnu11"
-#endif /* !defined CLOCK_MONOTONIC */
+#endif /* !defined CLOCK_MONOTONIC || ... */
 #endif /* CORO_HOSTED */
 
 #define CORO__COLD_PRIVATE static CORO__COLD CORO__UNUSED
