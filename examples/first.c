@@ -47,6 +47,7 @@ CORO_FINALLY:
 int main(void)
 {
     int rc = coro_run(app, .address = "127.0.0.1:7000");
-    fprintf(stderr, "%s\n", strerror(-rc));
+    if (rc != -EINTR)
+        fprintf(stderr, "%s\n", strerror(-rc));
     return rc != -EINTR;
 }
