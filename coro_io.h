@@ -228,21 +228,21 @@ typedef struct coro_reactor coro_reactor;
 typedef struct coro_fd coro_fd;
 typedef struct coro_stream coro_stream;
 
-/* One direction of a descriptor: what waits there. The word of the task: the buffer. */
+/* One direction of a descriptor: what is done there. The word of the task: the buffer. */
 typedef struct coro_way {
-    coro_waitq queue; /* at most one task */
-    size_t length;    /* of the buffer */
-    size_t moved;     /* bytes so far, in this operation or the last one */
+    size_t length; /* of the buffer */
+    size_t moved;  /* bytes so far, in this operation or the last one */
 } coro_way;
 
 /* A descriptor. Zeroed: closed. */
 struct coro_fd {
     int number1;           /* the descriptor, + 1 */
     uint16_t flags;        /* CORO__FD_... */
-    uint8_t doing[2];      /* what waits in each way, CORO__IO_... */
+    uint8_t doing[2];      /* what is done in each way, CORO__IO_... */
     coro_reactor *reactor; /* that knows it; null: none, it may be moved */
     coro_fd *next, *prev;  /* all that the reactor knows, a ring */
     coro_stream *stream;   /* that is open on it */
+    coro_waitq queue;      /* at most one task for each way, the reader first */
     coro_way way[2];       /* CORO_IN, CORO_OUT */
 };
 
@@ -2475,13 +2475,21 @@ static inline void coro__fd_idle(coro_fd *h, int way)
         coro__stream_behind(h);
 }
 
+/* Who waits in this way, in which something is done. Null: nobody, CORO__IO_STREAM_BEHIND. */
+static inline coro_task *coro__fd_waiter(const coro_fd *h, int way)
+{
+    if (way == CORO_IN)
+        return h->queue.head;
+    return h->doing[way] == CORO__IO_STREAM_BEHIND ? NULL : coro_waitq_last(&h->queue);
+}
+
 static inline void coro__fd_end_wait(coro_fd *h, int way, intptr_t result)
 {
-    coro_task *task = h->way[way].queue.head;
+    coro_task *task = coro__fd_waiter(h, way);
     bool failed = result < 0 && h->doing[way] == CORO__IO_CONNECT;
     coro__fd_idle(h, way);
     if (!task)
-        return; /* CORO__IO_STREAM_BEHIND */
+        return;
     coro_loop_release(coro_loop_of(task));
     (void)coro_complete(task, result);
     if (failed && result != -EBADF) /* that one is being closed */
@@ -2510,7 +2518,7 @@ static inline void coro__fd_ready(coro_reactor *r, coro_fd *h, bool in, bool out
         intptr_t n;
         if (!ready || !h->doing[way])
             continue;
-        task = h->way[way].queue.head;
+        task = coro__fd_waiter(h, way);
         n = coro__attempt_noted(h, way, task ? coro_word(task) : 0);
         if (n != CORO__IO_BLOCKED)
             coro__fd_end_wait(h, way, n);
@@ -2528,24 +2536,17 @@ static inline void coro__fd_ready(coro_reactor *r, coro_fd *h, bool in, bool out
     }
 }
 
-static inline coro_abort coro__in_abort(coro_task *task, coro_waitq *queue)
+/* A connection that was not made is closed, and with it the queue: the core just wakes the task. */
+static inline coro_abort coro__fd_abort(coro_task *task, coro_waitq *queue)
 {
-    coro__fd_idle(CORO__AROUND(coro_fd, way[CORO_IN].queue, queue), CORO_IN);
+    coro_fd *h = CORO__AROUND(coro_fd, queue, queue);
+    int way = h->doing[CORO_IN] && task == queue->head ? CORO_IN : CORO_OUT;
+    bool connects = h->doing[way] == CORO__IO_CONNECT;
+    coro__fd_idle(h, way);
     coro_loop_release(coro_loop_of(task));
+    if (connects)
+        (void)coro_close(h);
     return CORO_ABORT_DONE;
-}
-
-static inline coro_abort coro__out_abort(coro_task *task, coro_waitq *queue)
-{
-    coro__fd_idle(CORO__AROUND(coro_fd, way[CORO_OUT].queue, queue), CORO_OUT);
-    coro_loop_release(coro_loop_of(task));
-    return CORO_ABORT_DONE;
-}
-
-/* A connection that was not made is closed. */
-static inline void coro__connect_gone(coro_task *task, coro_waitq *queue)
-{
-    (void)coro_close(CORO__AROUND(coro_fd, way[CORO_OUT].queue, queue));
 }
 
 /* Start an operation: try it, if that may be of use; else wait until the reactor has done it. Those
@@ -2553,10 +2554,12 @@ static inline void coro__connect_gone(coro_task *task, coro_waitq *queue)
 CORO__FAST static inline coro_op coro__fd_begin_this(coro_task *co, coro_fd *h, int way, int doing,
                                                      intptr_t word, size_t length)
 {
-    static const coro_ops ops[3] = {{CORO__T("read"), coro__in_abort, NULL},
-                                    {CORO__T("write"), coro__out_abort, NULL},
-                                    {CORO__T("connect"), coro__out_abort, coro__connect_gone}};
+    static const coro_ops ops[4] = {{CORO__T("read"), coro__fd_abort, NULL},
+                                    {CORO__T("write"), coro__fd_abort, NULL},
+                                    {CORO__T("connect"), coro__fd_abort, NULL},
+                                    {CORO__T("read or write"), coro__fd_abort, NULL}};
     intptr_t n = CORO__IO_BLOCKED;
+    coro_op op;
     if (coro_cancelled(co))
         return coro_refuse(co);
     if (coro_is_local(co, (const void *)word) || coro_is_local(co, h))
@@ -2591,7 +2594,11 @@ CORO__FAST static inline coro_op coro__fd_begin_this(coro_task *co, coro_fd *h, 
     coro_loop_hold(coro_loop_of(co));
     if (h->flags & CORO__FD_AGAIN)
         coro__fd_ready(h->reactor, h, false, false, false);
-    return coro_suspend(co, &h->way[way].queue, &ops[doing == CORO__IO_CONNECT ? 2 : way], word);
+    op = coro_suspend(co, &h->queue,
+                      &ops[h->queue.head ? 3 : doing == CORO__IO_CONNECT ? 2 : way], word);
+    if (way == CORO_IN)
+        h->queue.head = co; /* before the writer: it is a ring */
+    return op;
 }
 
 static CORO__NOINLINE CORO__UNUSED coro_op coro__fd_begin(coro_task *co, coro_fd *h, int way,
@@ -2777,9 +2784,17 @@ CORO_API int coro_shutdown(coro_fd *h, int way)
 }
 
 /* --- foreign descriptors ------------------------------------------------------------------------
- * Registered for one event, while somebody waits: the number may be another descriptor's later. A
- * task that waits for both ways is in the first one's queue.
+ * Registered for one event, while somebody waits: the number may be another descriptor's later. The
+ * word of a task: what it waits for, POLLIN, POLLOUT or both.
  */
+static inline void coro__foreign_set(coro_fd *h, intptr_t events, int doing)
+{
+    if (events & POLLIN)
+        h->doing[CORO_IN] = (uint8_t)doing;
+    if (events & POLLOUT)
+        h->doing[CORO_OUT] = (uint8_t)doing;
+}
+
 static inline void coro__foreign_drop(coro_reactor *r, coro_fd *h)
 {
     struct coro__foreign **at = &r->foreign;
@@ -2796,20 +2811,16 @@ static inline void coro__foreign_ready(coro_reactor *r, coro_fd *h)
 {
     int came = coro__poll_now(coro_fd_number(h), (h->doing[CORO_IN] ? POLLIN : 0) |
                                                      (h->doing[CORO_OUT] ? POLLOUT : 0));
-    for (int way = CORO_IN; way <= CORO_OUT; way++) {
-        coro_task *task = h->way[way].queue.head;
-        int wanted = task ? (int)coro_word(task) : 0;
-        int events = came & (wanted | POLLERR | POLLHUP | POLLNVAL);
-        if (!events || !task)
+    for (coro_task *next, *task = h->queue.head; task; task = next) {
+        int events = came & ((int)coro_word(task) | POLLERR | POLLHUP | POLLNVAL);
+        next = coro_waitq_next(&h->queue, task);
+        if (!events)
             continue;
-        if (wanted & POLLOUT)
-            h->doing[CORO_OUT] = CORO__IO_NONE;
-        if (wanted & POLLIN)
-            h->doing[CORO_IN] = CORO__IO_NONE;
+        coro__foreign_set(h, coro_word(task), CORO__IO_NONE);
         coro_loop_release(r->loop);
         (void)coro_complete(task, events & POLLNVAL ? -EBADF : events);
     }
-    if (!h->doing[CORO_IN] && !h->doing[CORO_OUT])
+    if (!h->queue.head)
         coro__foreign_drop(r, h);
     else
         (void)coro__poller_add(r, h); /* the other way, anew */
@@ -2823,37 +2834,26 @@ static inline void coro__foreign_taken(coro_reactor *r, int number)
         f = f->next;
     if (!f)
         return;
-    for (int way = CORO_IN; way <= CORO_OUT; way++) {
-        if (f->h.way[way].queue.head)
-            coro__fd_end_wait(&f->h, way, -EBADF);
+    while (f->h.queue.head) {
+        coro_loop_release(r->loop);
+        (void)coro_complete(f->h.queue.head, -EBADF);
     }
     coro__foreign_drop(r, &f->h);
 }
 
 static inline coro_abort coro__foreign_abort(coro_task *task, coro_waitq *queue)
 {
-    coro_way *w = CORO__AROUND(coro_way, queue, queue);
-    coro_fd *h = coro_word(task) & POLLIN ? CORO__AROUND(coro_fd, way[CORO_IN], w)
-                                          : CORO__AROUND(coro_fd, way[CORO_OUT], w);
-    if (coro_word(task) & POLLIN)
-        h->doing[CORO_IN] = CORO__IO_NONE;
-    if (coro_word(task) & POLLOUT)
-        h->doing[CORO_OUT] = CORO__IO_NONE;
+    coro__foreign_set(CORO__AROUND(coro_fd, queue, queue), coro_word(task), CORO__IO_NONE);
     coro_loop_release(coro_loop_of(task));
     return CORO_ABORT_DONE;
 }
 
 static inline void coro__foreign_gone(coro_task *task, coro_waitq *queue)
 {
-    struct coro__foreign *f = NULL;
-    int rc = 0;
-    coro_reactor *r = coro__reactor_of(coro_loop_of(task), &rc);
-    for (f = r->foreign; f; f = f->next) {
-        if (&f->h.way[CORO_IN].queue == queue || &f->h.way[CORO_OUT].queue == queue)
-            break;
-    }
-    if (f && !f->h.doing[CORO_IN] && !f->h.doing[CORO_OUT])
-        coro__foreign_drop(r, &f->h);
+    coro_fd *h = CORO__AROUND(coro_fd, queue, queue);
+    (void)task;
+    if (!queue->head)
+        coro__foreign_drop(h->reactor, h);
 }
 
 CORO_API coro_op coro_wait_fd(coro_task *co, int number, int events)
@@ -2880,8 +2880,7 @@ CORO_API coro_op coro_wait_fd(coro_task *co, int number, int events)
             return coro_done(co, -ENOMEM);
         fresh.h.number1 = number + 1;
         fresh.h.flags = CORO__FD_FOREIGN;
-        fresh.h.doing[CORO_IN] = in ? CORO__IO_READY : CORO__IO_NONE;
-        fresh.h.doing[CORO_OUT] = out ? CORO__IO_READY : CORO__IO_NONE;
+        coro__foreign_set(&fresh.h, events, CORO__IO_READY);
         *f = fresh;
         rc = coro__fd_register(co, &f->h);
         if (rc < 0 || (f->h.flags & CORO__FD_ALWAYS)) {
@@ -2891,22 +2890,15 @@ CORO_API coro_op coro_wait_fd(coro_task *co, int number, int events)
         f->next = r->foreign;
         r->foreign = f;
     } else {
-        if (in)
-            f->h.doing[CORO_IN] = CORO__IO_READY;
-        if (out)
-            f->h.doing[CORO_OUT] = CORO__IO_READY;
+        coro__foreign_set(&f->h, events, CORO__IO_READY);
         rc = coro__poller_add(r, &f->h);
         if (rc < 0) {
-            if (in)
-                f->h.doing[CORO_IN] = CORO__IO_NONE;
-            if (out)
-                f->h.doing[CORO_OUT] = CORO__IO_NONE;
+            coro__foreign_set(&f->h, events, CORO__IO_NONE);
             return coro_done(co, rc == -EPERM ? events & (POLLIN | POLLOUT) : rc);
         }
     }
     coro_loop_hold(r->loop);
-    return coro_suspend(co, &f->h.way[in ? CORO_IN : CORO_OUT].queue, &ops,
-                        events & (POLLIN | POLLOUT));
+    return coro_suspend(co, &f->h.queue, &ops, events & (POLLIN | POLLOUT));
 }
 
 /* --- addresses and sockets -------------------------------------------------------------------- */

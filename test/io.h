@@ -23,6 +23,12 @@ static inline void settle(void)
     CHECK_STR(coro_verify(&io_loop), NULL);
 }
 
+/* What a dump says of it. */
+static inline const char *waits_for(const coro_task *task)
+{
+    return task->waiting ? task->waiting->ops->what : "nothing";
+}
+
 static inline void begin(void)
 {
     CHECK_EQ(coro_loop_init(&io_loop, NULL), 0);

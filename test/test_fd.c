@@ -491,6 +491,42 @@ TEST(a_reader_and_a_writer_do_not_disturb_each_other) /* I27, I28 */
     ends(peer);
 }
 
+/* Both are in one queue. One is cancelled, and comes again, behind the other; one has its turn. */
+TEST(each_way_has_what_is_its_own_whoever_came_first) /* I27, I28 */
+{
+    static CORO_TASK(waits) t[2];
+    static char drop[1 << 16];
+    for (int i = 0; i < 8; i++) {
+        int first = i & 1, cancelled = i >> 1 & 1, ready = i >> 2;
+        int peer = pair(&a);
+        while (send(coro_fd_number(&a), drop, sizeof drop, 0) > 0)
+            continue;
+        begin();
+        coro_start(&io_loop.root, &t[first], waits, .h = &a, .way = first);
+        settle();
+        CHECK_STR(waits_for(&t[first].task), first == CORO_IN ? "read" : "write");
+        coro_start(&io_loop.root, &t[!first], waits, .h = &a, .way = !first);
+        settle();
+        CHECK_STR(waits_for(&t[first].task), "read or write");
+        CHECK_EQ(coro_task_cancel(&t[cancelled]), 1);
+        settle();
+        CHECK_EQ(coro_task_result(&t[cancelled]), -ECANCELED);
+        coro_start(&io_loop.root, &t[cancelled], waits, .h = &a, .way = cancelled);
+        settle();
+        if (ready == CORO_IN)
+            say(peer, "x");
+        while (ready == CORO_OUT && recv(peer, drop, sizeof drop, MSG_DONTWAIT) > 0)
+            continue;
+        settle();
+        CHECK_EQ(coro_task_status(&t[ready]), CORO_OK);
+        CHECK_EQ(coro_task_status(&t[!ready]), CORO_RUNNING);
+        CHECK_EQ(coro_close(&a), 0);
+        finish();
+        CHECK_EQ(coro_task_result(&t[!ready]), -EBADF);
+        CHECK_EQ(close(peer), 0);
+    }
+}
+
 TEST(a_peer_that_goes_wakes_the_reader_and_the_writer) /* I06 */
 {
     static CORO_TASK(reads) t;
@@ -655,6 +691,47 @@ TEST(a_wake_that_was_none_is_not_told) /* I32 */
     finish();
     CHECK_EQ(coro_task_result(&t), 4);
     ends(peer);
+}
+
+enum { IDLE = 930 }; /* so many fill the slabs that they need */
+
+static int idle_number;
+
+struct idler {
+    CORO_FRAME;
+    coro_fd conn;
+    char *borrowed; /* while there is data */
+};
+
+CORO(idler)
+{
+    CORO_BEGIN();
+    CORO_TRY(coro_fd_adopt(&my->conn, dup(idle_number)));
+    CORO_TRY(coro_wait_readable(co, &my->conn));
+CORO_FINALLY:
+    CHECK_EQ(coro_close(&my->conn), 0);
+    CORO_END(0);
+}
+
+TEST(an_idle_connection_takes_256_bytes_at_most)
+{
+    bool listed = strcmp(coro_io_backend(), "poll") == 0; /* all are, for each call */
+    size_t before, most = 256 + (listed ? sizeof(struct pollfd) : 0);
+    int peer = pair(&a);
+    CHECK(sizeof(coro_fd) <= 88);
+    idle_number = coro_fd_number(&a);
+    begin();
+    CHECK_EQ(coro_spawn(&io_loop.root, idler), 0);
+    settle();
+    before = coro_stats(&io_loop).memory;
+    for (int i = 0; i < IDLE; i++)
+        CHECK_EQ(coro_spawn(&io_loop.root, idler), 0);
+    settle();
+    CHECK_EQ(coro_stats(&io_loop).tasks, IDLE + 1);
+    CHECK(coro_stats(&io_loop).memory - before <= most * IDLE);
+    CHECK_EQ(close(peer), 0);
+    finish();
+    ends(-1);
 }
 
 TEST(idle_means_idle) /* I29 */

@@ -382,6 +382,38 @@ TEST(a_connection_given_up_is_closed) /* I38 */
     done();
 }
 
+TEST(a_connection_given_up_is_closed_also_if_somebody_would_read_from_it) /* I20, I38 */
+{
+    static CORO_TASK(connects) t;
+    static CORO_TASK(reads) u, v;
+    coro_fd queued[8];
+    int n;
+    memset(queued, 0, sizeof queued);
+    full_listener(queued, &n);
+    begin();
+    coro_start(&io_loop.root, &t, connects, .h = &a, .to = where);
+    settle();
+    CHECK_STR(waits_for(&t.task), "connect");
+    coro_start(&io_loop.root, &u, reads, .h = &a);
+    coro_start(&io_loop.root, &v, reads, .h = &a);
+    settle();
+    CHECK_EQ(coro_task_result(&v), -EBUSY);
+    CHECK_EQ(coro_task_cancel(&u), 1); /* the reader alone */
+    settle();
+    CHECK_EQ(coro_task_result(&u), -ECANCELED);
+    CHECK_EQ(coro_task_status(&t), CORO_RUNNING);
+    coro_start(&io_loop.root, &v, reads, .h = &a);
+    settle();
+    CHECK_EQ(coro_task_cancel(&t), 1);
+    CHECK_EQ(coro_fd_number(&a), -1);
+    finish();
+    CHECK_EQ(coro_task_result(&t), -ECANCELED);
+    CHECK_EQ(coro_task_result(&v), -EBADF);
+    while (n--)
+        CHECK_EQ(coro_close(&queued[n]), 0);
+    done();
+}
+
 static void reset_by_peer(void)
 {
     struct linger now = {1, 0};
