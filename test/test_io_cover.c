@@ -908,23 +908,30 @@ struct opens {
 CORO(opens)
 {
     CORO_BEGIN();
-    CORO_TRY(coro_file_open(co, &file, "/dev/null", O_RDONLY, 0));
+    CORO_TRY(coro_file_open(co, &file, text, O_RDONLY, 0));
     CORO_END(0);
 }
 
+/* A FIFO opens when there is somebody at its other end. */
 TEST(file_that_is_being_opened_can_neither_be_opened_nor_closed)
 {
     static CORO_TASK(opens) first, second;
+    int number;
+    snprintf(text, sizeof text, "/tmp/coro-fifo-%d", (int)getpid());
+    CHECK_EQ(mkfifo(text, 0600), 0);
     begin();
     coro_start(&io_loop.root, &first, opens);
     coro_start(&io_loop.root, &second, opens);
-    (void)coro_loop_step(&io_loop); /* both have begun; the loop has not looked at the thread yet */
-    if (coro_task_status(&first) == CORO_RUNNING)
-        CHECK_EQ(coro_file_close(&file), -EBUSY);
+    settle();
+    CHECK_EQ(coro_file_close(&file), -EBUSY);
+    number = open(text, O_RDWR | O_CLOEXEC);
+    CHECK(number >= 0);
     finish();
     CHECK_EQ(coro_task_result(&first), 0);
     CHECK_EQ(coro_task_result(&second), -EBUSY);
     CHECK_EQ(coro_file_close(&file), 0);
+    CHECK_EQ(close(number), 0);
+    CHECK_EQ(unlink(text), 0);
 }
 
 /* ---- dialling and other programs ------------------------------------------------------------- */

@@ -285,13 +285,13 @@ CORO(nested)
 static intptr_t call_back(coro_job *job, void *arg)
 {
     (void)job;
-    (void)arg;
-    return coro_portal_call(&portal, CORO_MS(5), nested);
+    return coro_portal_call(&portal, *(const coro_time *)arg, nested);
 }
 
 struct there {
     CORO_FRAME;
     unsigned threads;
+    coro_time limit;
     coro_threads_options o;
     int rc;
 };
@@ -302,14 +302,14 @@ CORO(there)
     my->o.threads = my->threads;
     CORO_TRY(coro_threads_for(coro_loop_of(co), &my->o));
     CORO_TRY(coro_portal_open(co, &portal));
-    CORO_AWAIT(my->rc, coro_blocking(co, call_back, &my->rc));
+    CORO_AWAIT(my->rc, coro_blocking(co, call_back, &my->limit));
     CORO_END(my->rc < 0 ? 1 : my->rc);
 }
 
 TEST(thread_of_a_job_may_call_back_and_is_not_stuck_when_there_is_no_other) /* X19 */
 {
-    CHECK_EQ(coro_run(there, .threads = 2), 42);
+    CHECK_EQ(coro_run(there, .threads = 2, .limit = CORO_FOREVER), 42);
     CHECK_EQ(coro_portal_fini(&portal), 0);
-    CHECK_EQ(coro_run(there, .threads = 1), 1); /* timed out */
+    CHECK_EQ(coro_run(there, .threads = 1, .limit = CORO_MS(5)), 1); /* timed out */
     CHECK_EQ(coro_portal_fini(&portal), 0);
 }
