@@ -24,7 +24,7 @@ for program in "$@"; do
     failed=1
     input=$(sed -n 's/.*Test unit written to //p' "$log")
     echo "$name FAILED:"
-    grep -v '^#[0-9]' "$log" | sed 's/^/    /'
+    grep -v -e '^#[0-9]' -e NEW_FUNC -e '^INFO' "$log" | sed 's/^/    /'
     [ -z "$input" ] || od -A d -t x1z "$input"
     echo "    again: $program $input"
 done
