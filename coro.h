@@ -407,15 +407,17 @@
 
 /* CORO_S CORO_MS CORO_US -- durations: CORO_TRY(coro_sleep(co, CORO_MS(1) + CORO_US(500)));
  *
+ * 0.5 s is CORO_MS(500), or CORO_S(0.5) with 64 bits.
+ *
  * coro_time is a point in time or a duration; CORO_FOREVER is the largest; sums saturate; negative
  * durations mean at once. 32-bit ticks round up, so that no sleep is too short. */
 #if CORO_TIME_BITS == 64
 typedef int64_t coro_time;
 typedef uint64_t coro__utime;
 #define CORO_FOREVER INT64_MAX
-#define CORO_S(n) ((coro_time)(n) * CORO_TICKS_PER_S)
-#define CORO_MS(n) ((coro_time)(n) * (CORO_TICKS_PER_S / 1000))
-#define CORO_US(n) ((coro_time)(n) * (CORO_TICKS_PER_S / 1000000))
+#define CORO_S(n) ((coro_time)((n) * (coro_time)CORO_TICKS_PER_S))
+#define CORO_MS(n) ((coro_time)((n) * (coro_time)(CORO_TICKS_PER_S / 1000)))
+#define CORO_US(n) ((coro_time)((n) * (coro_time)(CORO_TICKS_PER_S / 1000000)))
 #else
 typedef int32_t coro_time;
 typedef uint32_t coro__utime;
@@ -456,9 +458,14 @@ typedef struct coro_op_is_no_value_until_CORO_TRY_awaits_it {
 } coro_op;
 
 /* What a coroutine returns: its result, or that it has to be resumed. Leave with CORO_LEAVE(). */
-typedef struct coro_ret_await_it_with_CORO_TRY_or_leave_with_CORO_LEAVE {
+typedef struct coro_ret_leave_with_CORO_LEAVE_or_call_with_coro_call {
     intptr_t value; /* likewise */
 } coro_ret;
+
+/* What coro_call makes of that: so fetch(co, &my->fetch), whose frame nobody set up, is refused. */
+typedef struct coro_call_is_no_value_until_CORO_TRY_awaits_it {
+    intptr_t value; /* likewise */
+} coro__called;
 
 /* A coroutine, as the loop sees it. One constant for each, made by CORO(name). */
 struct coro_info {
@@ -763,7 +770,8 @@ struct coro_loop {
  */
 #define CORO(name)                                                                                \
     CORO__TYPES(name)                                                                             \
-    CORO__STRICT CORO__COMPILE static coro_ret name(coro_task *co, struct name *my);              \
+    CORO__STRICT CORO__COMPILE CORO__MUST_USE                                                     \
+    static coro_ret name(coro_task *co, struct name *my);                                         \
     CORO__RUN_FUNCTION(name)                                                                      \
     CORO__UNUSED static const coro_info CORO__CAT(name, _coro) = CORO__INFO(name);                \
     static coro_ret name(coro_task *co, struct name *my)
@@ -775,7 +783,8 @@ struct coro_loop {
  */
 #define CORO_DECLARE(name)                                                                        \
     CORO__TYPES(name)                                                                             \
-    CORO__STRICT CORO__COMPILE extern coro_ret name(coro_task *co, struct name *my);              \
+    CORO__STRICT CORO__COMPILE CORO__MUST_USE                                                     \
+    extern coro_ret name(coro_task *co, struct name *my);                                         \
     CORO__STRICT_END extern const coro_info CORO__CAT(name, _coro)
 
 /* CORO_DEFINE -- the coroutine of CORO_DECLARE(name). */
@@ -843,7 +852,8 @@ struct coro_loop {
 #define CORO_FAIL(e)                                                                              \
     return coro__put_down(coro__exit(co, CORO__ME, (intptr_t)(e), coro__in_finally))
 
-/* CORO_LEAVE -- by CORO_FINALLY and CORO_END, without an error, as return does: CORO_LEAVE(); */
+/* CORO_LEAVE -- by CORO_FINALLY and CORO_END, without an error, as return does: CORO_LEAVE();
+ * The result is CORO_END's, as ever. */
 #define CORO_LEAVE() CORO_FAIL(0)
 
 /* CORO_FINALLY -- a label: what follows runs on every way out. Awaits here work, outside the
@@ -911,13 +921,11 @@ struct coro_loop {
  * It runs as part of this task: a cancellation of ours is met by its awaits. An error that ends it
  * is returned once; then 0. -EBUSY while another task is in it.
  */
-#define coro_gen_next(co, generator)                                                              \
-    coro__gen_run((co), CORO__ME, &(generator)->gen, CORO__GEN_RUNNING, __LINE__)
+#define coro_gen_next(co, generator) CORO__GEN_RUN(co, generator, CORO__GEN_RUNNING)
 
 /* coro_gen_close -- end a generator early: its CORO_YIELD fails, its CORO_FINALLY runs. A
  * coroutine's call: 0, or what went wrong in its cleanup. Not begun or ended: left alone. */
-#define coro_gen_close(co, generator)                                                             \
-    coro__gen_run((co), CORO__ME, &(generator)->gen, CORO__GEN_CLOSING, __LINE__)
+#define coro_gen_close(co, generator) CORO__GEN_RUN(co, generator, CORO__GEN_CLOSING)
 
 /* --- the machinery of the macros above ----------------------------------------------------- */
 
@@ -1107,7 +1115,7 @@ template <> struct coro__signed<long long &> { enum { yes = 1 }; };
 #define CORO__IS_SIGNED(lv) (coro__signed<decltype((lv))>::yes)
 #define CORO__VALUE(x) coro__value(co, CORO__ME, (x))
 #define coro__of_op coro__value
-#define coro__of_ret coro__value
+#define coro__of_call coro__value
 #define coro__of_int coro__value
 #else
 #define CORO__LIKE(lv, v)                                                                         \
@@ -1119,7 +1127,7 @@ template <> struct coro__signed<long long &> { enum { yes = 1 }; };
 #define CORO__STORAGE_OF_THIS_COROUTINE(type, p) _Generic((p), type *: (p))
 #define CORO__IS_SIGNED(lv) _Generic((lv), int: 1, long: 1, long long: 1, default: 0)
 #define CORO__VALUE(x)                                                                            \
-    _Generic((x), coro_op: coro__of_op, coro_ret: coro__of_ret,                                   \
+    _Generic((x), coro_op: coro__of_op, coro__called: coro__of_call,                              \
              default: coro__of_int)(co, CORO__ME, (x))
 #endif /* defined __cplusplus */
 
@@ -1145,6 +1153,9 @@ template <> struct coro__signed<long long &> { enum { yes = 1 }; };
         coro__heap_call(coro__c, coro__f);                                                        \
     }))
 
+#define CORO__GEN_RUN(co, generator, state)                                                       \
+    coro__call_to_be_awaited_with_CORO_TRY(                                                       \
+        coro__gen_run((co), CORO__ME, &(generator)->gen, (state), __LINE__))
 #define CORO__GEN_OPEN(gen_, fn, ...)                                                             \
     __extension__({                                                                               \
         CORO_GEN(fn) *coro__g = CORO__STORAGE_OF_THIS_COROUTINE(CORO_GEN(fn), gen_);              \
@@ -1805,7 +1816,7 @@ typedef struct coro_around {
 #define CORO_LIBRARY(name)                                                                        \
     CORO__RUN_FUNCTION(name)                                                                      \
     CORO__UNUSED static const coro_info CORO__CAT(name, _coro) = CORO__INFO(name);                \
-    CORO__STRICT CORO__COMPILE static coro_ret name(coro_task *co, struct name *my)
+    CORO__STRICT CORO__COMPILE CORO__MUST_USE static coro_ret name(coro_task *co, struct name *my)
 #endif /* defined CORO_SHARED && defined __cplusplus */
 #define CORO__SEMICOLON CORO__STATIC_ASSERT(true, "")
 
@@ -1963,8 +1974,7 @@ CORO_API void coro__context_set(coro_task *, coro_frame *, coro_context *, const
 CORO_API coro_frame *coro__heap_frame(coro_task *, coro_frame *from, const coro_info *);
 CORO_API coro_ret coro__heap_call(coro_task *, coro_frame *);
 CORO_API void coro__gen_open(coro_gen *, coro_frame *, const char *file, int line);
-CORO_API CORO__MUST_USE coro_ret coro__gen_run(coro_task *, coro_frame *from, coro_gen *, int state,
-                                               int line);
+CORO_API coro_ret coro__gen_run(coro_task *, coro_frame *from, coro_gen *, int state, int line);
 CORO_API int coro__yield(coro_task *, coro_frame *);
 
 static inline unsigned coro__line(const coro_frame *frame)
@@ -1987,9 +1997,9 @@ static inline intptr_t coro__of_op(coro_task *co, coro_frame *frame, coro_op op)
     return op.value;
 }
 
-static inline intptr_t coro__of_ret(coro_task *co, coro_frame *frame, coro_ret ret)
+static inline intptr_t coro__of_call(coro_task *co, coro_frame *frame, coro__called call)
 {
-    return ret.value;
+    return call.value;
 }
 
 static inline intptr_t coro__of_int(coro_task *co, coro_frame *frame, intptr_t v)
@@ -1997,9 +2007,11 @@ static inline intptr_t coro__of_int(coro_task *co, coro_frame *frame, intptr_t v
     return coro__no_special(v);
 }
 
-CORO__MUST_USE static inline coro_ret coro__call_to_be_awaited_with_CORO_TRY(coro_ret ret)
+CORO__MUST_USE static inline coro__called coro__call_to_be_awaited_with_CORO_TRY(coro_ret ret)
 {
-    return ret;
+    coro__called call;
+    call.value = ret.value;
+    return call;
 }
 
 /* Run a frame until it is done or has to wait: CORO_CHECK lets it return at each await. */
