@@ -457,15 +457,16 @@ typedef struct coro_op_is_no_value_until_CORO_TRY_awaits_it {
     intptr_t value; /* the result, or one of CORO__PENDING... */
 } coro_op;
 
-/* What a coroutine returns: its result, or that it has to be resumed. Leave with CORO_LEAVE(). */
-typedef struct coro_ret_leave_with_CORO_LEAVE_or_call_with_coro_call {
+/* What a coroutine's call is: await it likewise. */
+typedef struct coro_call_is_no_value_until_CORO_TRY_awaits_it {
     intptr_t value; /* likewise */
 } coro_ret;
 
-/* What coro_call makes of that: so fetch(co, &my->fetch), whose frame nobody set up, is refused. */
-typedef struct coro_call_is_no_value_until_CORO_TRY_awaits_it {
+/* What a coroutine's function returns: leave it with CORO_LEAVE(). A type of its own, so that
+ * fetch(co, &my->fetch), whose frame nobody set up, is refused. */
+typedef struct coro_ret_leave_with_CORO_LEAVE_or_call_with_coro_call {
     intptr_t value; /* likewise */
-} coro__called;
+} coro__ran;
 
 /* A coroutine, as the loop sees it. One constant for each, made by CORO(name). */
 struct coro_info {
@@ -771,10 +772,10 @@ struct coro_loop {
 #define CORO(name)                                                                                \
     CORO__TYPES(name)                                                                             \
     CORO__STRICT CORO__COMPILE CORO__MUST_USE                                                     \
-    static coro_ret name(coro_task *co, struct name *my);                                         \
+    static coro__ran name(coro_task *co, struct name *my);                                         \
     CORO__RUN_FUNCTION(name)                                                                      \
     CORO__UNUSED static const coro_info CORO__CAT(name, _coro) = CORO__INFO(name);                \
-    static coro_ret name(coro_task *co, struct name *my)
+    static coro__ran name(coro_task *co, struct name *my)
 
 /* CORO_DECLARE -- say that CORO_DEFINE(name) is in some file. After struct name.
  *
@@ -784,14 +785,14 @@ struct coro_loop {
 #define CORO_DECLARE(name)                                                                        \
     CORO__TYPES(name)                                                                             \
     CORO__STRICT CORO__COMPILE CORO__MUST_USE                                                     \
-    extern coro_ret name(coro_task *co, struct name *my);                                         \
+    extern coro__ran name(coro_task *co, struct name *my);                                         \
     CORO__STRICT_END extern const coro_info CORO__CAT(name, _coro)
 
 /* CORO_DEFINE -- the coroutine of CORO_DECLARE(name). */
 #define CORO_DEFINE(name)                                                                         \
     CORO__RUN_FUNCTION(name)                                                                      \
     const coro_info CORO__CAT(name, _coro) = CORO__INFO(name);                                    \
-    CORO__STRICT coro_ret name(coro_task *co, struct name *my)
+    CORO__STRICT coro__ran name(coro_task *co, struct name *my)
 
 /* CORO_TASK -- storage for a task that runs a coroutine, for coro_start: CORO_TASK(worker) w; */
 #define CORO_TASK(name) struct CORO__CAT(name, _task)
@@ -1127,7 +1128,7 @@ template <> struct coro__signed<long long &> { enum { yes = 1 }; };
 #define CORO__STORAGE_OF_THIS_COROUTINE(type, p) _Generic((p), type *: (p))
 #define CORO__IS_SIGNED(lv) _Generic((lv), int: 1, long: 1, long long: 1, default: 0)
 #define CORO__VALUE(x)                                                                            \
-    _Generic((x), coro_op: coro__of_op, coro__called: coro__of_call,                              \
+    _Generic((x), coro_op: coro__of_op, coro_ret: coro__of_call,                                  \
              default: coro__of_int)(co, CORO__ME, (x))
 #endif /* defined __cplusplus */
 
@@ -1811,12 +1812,12 @@ typedef struct coro_around {
 #else
 #define CORO_LIBRARY_DECLARE(name)                                                                \
     CORO__TYPES(name)                                                                             \
-    CORO__STRICT CORO__UNUSED static coro_ret name(coro_task *co, struct name *my);               \
+    CORO__STRICT CORO__UNUSED static coro__ran name(coro_task *co, struct name *my);               \
     CORO__STRICT_END CORO__SEMICOLON
 #define CORO_LIBRARY(name)                                                                        \
     CORO__RUN_FUNCTION(name)                                                                      \
     CORO__UNUSED static const coro_info CORO__CAT(name, _coro) = CORO__INFO(name);                \
-    CORO__STRICT CORO__COMPILE CORO__MUST_USE static coro_ret name(coro_task *co, struct name *my)
+    CORO__STRICT CORO__COMPILE CORO__MUST_USE static coro__ran name(coro_task *co, struct name *my)
 #endif /* defined CORO_SHARED && defined __cplusplus */
 #define CORO__SEMICOLON CORO__STATIC_ASSERT(true, "")
 
@@ -1972,9 +1973,9 @@ CORO_API void coro__group_open(coro_task *, coro_frame *, coro_group *, coro_mod
 CORO_API void coro__context_set(coro_task *, coro_frame *, coro_context *, const void *key,
                                 void *value, int line);
 CORO_API coro_frame *coro__heap_frame(coro_task *, coro_frame *from, const coro_info *);
-CORO_API coro_ret coro__heap_call(coro_task *, coro_frame *);
+CORO_API coro__ran coro__heap_call(coro_task *, coro_frame *);
 CORO_API void coro__gen_open(coro_gen *, coro_frame *, const char *file, int line);
-CORO_API coro_ret coro__gen_run(coro_task *, coro_frame *from, coro_gen *, int state, int line);
+CORO_API coro__ran coro__gen_run(coro_task *, coro_frame *from, coro_gen *, int state, int line);
 CORO_API int coro__yield(coro_task *, coro_frame *);
 
 static inline unsigned coro__line(const coro_frame *frame)
@@ -1982,9 +1983,9 @@ static inline unsigned coro__line(const coro_frame *frame)
     return (unsigned)(frame->place >> 16);
 }
 
-static inline coro_ret coro__put_down(intptr_t v)
+static inline coro__ran coro__put_down(intptr_t v)
 {
-    coro_ret r;
+    coro__ran r;
     r.value = v;
     return r;
 }
@@ -1997,7 +1998,7 @@ static inline intptr_t coro__of_op(coro_task *co, coro_frame *frame, coro_op op)
     return op.value;
 }
 
-static inline intptr_t coro__of_call(coro_task *co, coro_frame *frame, coro__called call)
+static inline intptr_t coro__of_call(coro_task *co, coro_frame *frame, coro_ret call)
 {
     return call.value;
 }
@@ -2007,15 +2008,15 @@ static inline intptr_t coro__of_int(coro_task *co, coro_frame *frame, intptr_t v
     return coro__no_special(v);
 }
 
-CORO__MUST_USE static inline coro__called coro__call_to_be_awaited_with_CORO_TRY(coro_ret ret)
+CORO__MUST_USE static inline coro_ret coro__call_to_be_awaited_with_CORO_TRY(coro__ran ret)
 {
-    coro__called call;
+    coro_ret call;
     call.value = ret.value;
     return call;
 }
 
 /* Run a frame until it is done or has to wait: CORO_CHECK lets it return at each await. */
-static inline coro_ret coro__enter(coro_task *co, coro_frame *frame)
+static inline coro__ran coro__enter(coro_task *co, coro_frame *frame)
 {
     intptr_t v;
     do
@@ -2024,7 +2025,7 @@ static inline coro_ret coro__enter(coro_task *co, coro_frame *frame)
     return coro__put_down(v);
 }
 
-static inline coro_ret coro__again(coro_task *co, intptr_t v)
+static inline coro__ran coro__again(coro_task *co, intptr_t v)
 {
     if (CORO_CHECK && v > CORO__SPECIAL) {
         co->result = v;
@@ -2079,7 +2080,7 @@ static inline void coro__timeout_open(coro_task *co, coro_frame *frame, coro_sco
     coro__deadline_open(co, frame, scope, coro__from_now(co, d), line);
 }
 
-static inline coro_ret coro__end(coro_task *co, coro_frame *frame, intptr_t v)
+static inline coro__ran coro__end(coro_task *co, coro_frame *frame, intptr_t v)
 {
     if (CORO__UNLIKELY(coro__has_open(co, frame)))
         return coro__put_down(coro__end_slow(co, frame, v));
@@ -3586,7 +3587,8 @@ static intptr_t coro__gen_ended(coro_task *co, coro_gen *gen, intptr_t v)
 }
 
 /* Run it to its next CORO_YIELD; or, to close it, to its end. */
-CORO_API coro_ret coro__gen_run(coro_task *co, coro_frame *from, coro_gen *gen, int state, int line)
+CORO_API coro__ran coro__gen_run(coro_task *co, coro_frame *from, coro_gen *gen, int state,
+                                 int line)
 {
     coro_frame *frame = gen->scope.frame;
     if (gen->state == CORO__GEN_FRESH && state == CORO__GEN_CLOSING)
@@ -3719,10 +3721,10 @@ CORO_API coro_frame *coro__heap_frame(coro_task *co, coro_frame *from, const cor
     return frame;
 }
 
-CORO_API coro_ret coro__heap_call(coro_task *co, coro_frame *frame)
+CORO_API coro__ran coro__heap_call(coro_task *co, coro_frame *frame)
 {
     coro_frame *heap = frame ? frame->caller : NULL;
-    coro_ret r = heap ? coro__enter(co, frame) : coro__put_down(-ENOMEM);
+    coro__ran r = heap ? coro__enter(co, frame) : coro__put_down(-ENOMEM);
     if (heap && r.value > CORO__SPECIAL)
         (void)coro__heap_run(co, heap);
     return r;
