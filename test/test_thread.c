@@ -6,6 +6,7 @@
 #include "world.h"
 
 #include <semaphore.h>
+#include <sys/resource.h>
 
 /* ---- the world: descriptors and threads ------------------------------------------------------ */
 
@@ -1213,6 +1214,37 @@ CORO_FINALLY:
 TEST(file_is_written_and_read_on_threads)
 {
     RUN_CLEAN(0, files);
+}
+
+struct full_disk {
+    CORO_FRAME;
+    coro_file f;
+    struct rlimit before, five;
+    char path[64];
+    int n;
+};
+
+CORO(full_disk)
+{
+    CORO_BEGIN();
+    snprintf(my->path, sizeof my->path, "/tmp/coro_test_file.%d", (int)getpid());
+    CORO_TRY(coro_file_open(co, &my->f, my->path, O_RDWR | O_CREAT | O_EXCL, 0600));
+    CHECK_EQ(getrlimit(RLIMIT_FSIZE, &my->before), 0);
+    my->five = my->before;
+    my->five.rlim_cur = 5;
+    CHECK_EQ(setrlimit(RLIMIT_FSIZE, &my->five), 0);
+    CORO_AWAIT(my->n, coro_file_write(co, &my->f, "hello, world", 12, 0));
+    CHECK_EQ(setrlimit(RLIMIT_FSIZE, &my->before), 0); /* what a test says goes to a file */
+    CHECK_EQ(my->n, -EFBIG);
+CORO_FINALLY:
+    unlink(my->path);
+    CORO_END(coro_file_close(&my->f));
+}
+
+TEST(file_write_that_fails_behind_its_first_bytes_has_failed)
+{
+    signal(SIGXFSZ, SIG_IGN);
+    RUN_CLEAN(0, full_disk);
 }
 
 /* ---- what goes wrong ------------------------------------------------------------------------- */
