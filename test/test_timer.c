@@ -1764,3 +1764,12 @@ TEST(a_crowd_of_deadlines_in_one_slot_fires_in_order) /* T07 */
         CHECK_EQ(RUN(crowd, .from = from[i]), 0);
     }
 }
+
+TEST(durations_may_be_fractions)
+{
+#if CORO_TIME_BITS == 64
+    CHECK_EQ(CORO_S(0.5), CORO_MS(500));
+    CHECK_EQ(CORO_MS(-1.5), CORO_US(-1500));
+#endif /* CORO_TIME_BITS == 64 */
+    CHECK_EQ(CORO_S(2u), 2 * CORO_S(1));
+}
