@@ -1440,7 +1440,8 @@ CORO_API coro_time coro_deadline(const coro_task *co);
  *
  *   CORO_AWAIT(my->rc, coro_group_close(co, &my->g, 0));
  *
- * A body that failed cancels the children. Closing a group that is not open gives rc.
+ * A body that failed cancels the children. Closing a group that is not open gives rc; if it never
+ * was, and yet something was spawned into it, -ESHUTDOWN.
  *
  * Waits:      until all have ended, whatever is cancelled meanwhile.
  * Returns:    rc, or a race's winner's result.
@@ -3854,6 +3855,8 @@ CORO_API coro_op coro_group_close(coro_task *co, coro_group *group, intptr_t rc)
         int e;
         if (!(core->flags & CORO__OPEN)) {
             core->flags &= CORO__EXPIRED | CORO__WAS | CORO__CAUGHT;
+            if (rc >= 0 && !group->loop && group->failed)
+                rc = -ESHUTDOWN; /* never opened: whoever spawned into it is to hear of that */
             return coro__op(rc);
         }
         e = coro__group_close_check(co, group, rc);

@@ -1134,6 +1134,27 @@ TEST(closing_what_is_not_open_gives_what_it_was_told) /* G25, as design.md 3.3 h
     CHECK_EQ(RUN(never_opened), 0);
 }
 
+BLOCK(unopened_use)
+{
+    CORO_BEGIN();
+    coro_spawn(&my->g, kid, .name = 'a');
+    CORO_AWAIT(my->rc, coro_group_close(co, &my->g, -EIO));
+    CHECK_EQ(my->rc, -EIO);
+    CORO_AWAIT(my->rc, coro_group_close(co, &my->g, 1));
+    CHECK_EQ(my->rc, -ESHUTDOWN);
+    coro_group_open(co, &my->g, CORO_ALL);
+    CORO_CLOSE(&my->g);
+    coro_spawn(&my->g, kid, .name = 'b');
+    CORO_AWAIT(my->rc, coro_group_close(co, &my->g, 1));
+    CHECK_EQ(my->rc, 1); /* its result has been told before */
+    CORO_END(0);
+}
+
+TEST(child_of_a_group_that_nobody_opened_is_not_lost_silently)
+{
+    CHECK_EQ(RUN(unopened_use), 0);
+}
+
 struct intruder {
     CORO_FRAME;
     coro_group *g;
