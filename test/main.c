@@ -237,10 +237,8 @@ static int run_process(const struct test *t, FILE *out)
     if (pid == 0) {
         setpgid(0, 0);
         int null = open("/dev/null", O_RDONLY);
-        if (null > STDIN_FILENO) {
-            dup2(null, STDIN_FILENO);
-            close(null);
-        }
+        dup2(null, STDIN_FILENO);
+        close(null);
         redirect(out, true);
         signal(SIGINT, SIG_DFL); /* a shell's background jobs have it ignored */
         signal(SIGQUIT, SIG_DFL);
@@ -361,6 +359,11 @@ static void set_up(void)
 {
     static const struct rlimit no_core = {0, 0};
     struct sigaction action;
+    int fd;
+    do /* who started us may have closed 0, 1 or 2: what is opened next must not be one of them */
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    close(fd);
     memset(&action, 0, sizeof action);
     action.sa_handler = on_alarm;
     sigaction(SIGALRM, &action, NULL);

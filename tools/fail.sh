@@ -21,7 +21,8 @@
 # failed`.
 
 root=$(cd "$(dirname "$0")/.." && pwd)
-flags="-I. -I$root -pthread"
+cd "$root" || exit 2
+flags="-I. -pthread" # not $root, which may contain blanks
 export LC_ALL=C
 warnings="-Wall -Wextra -Wshadow -Wconversion -Wcast-qual -Wimplicit-fallthrough -Wundef -Werror"
 
@@ -188,7 +189,7 @@ fi
 
 grep '^skipped' "$reports/list"
 if grep -qv '^skipped' "$reports/list"; then
-    grep -v '^skipped' "$reports/list" | xargs -n 4 -P 2 "$0" --one
+    grep -v '^skipped' "$reports/list" | xargs -n 4 -P 2 tools/fail.sh --one
 fi
 
 passed=0 failed=$missing

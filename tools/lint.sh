@@ -15,19 +15,19 @@ skip() {
 }
 
 for file in "$@"; do
-    flags="-std=${STD:-c11} -I$root -I$(dirname "$file") -pthread -DCORO_CHECK=1 $CFLAGS"
+    flags="-std=${STD:-c11} -pthread -DCORO_CHECK=1 $CFLAGS"
     for cc in "${GCC:-gcc}" "${CLANG:-clang}"; do
         command -v "$cc" > /dev/null || { skip "$cc"; continue; }
         # gcc's optimizer takes a loop counter that is lost for the constant that it began with; the
         # rest it finds only when it optimizes. The second level is for what the first let pass.
         for level in -O2 -O0; do
             # shellcheck disable=SC2086     # flags are words
-            "$cc" $flags $warnings $level -c "$file" -o /dev/null || { bad=1; break; }
+            "$cc" -I"$root" $flags $warnings $level -c "$file" -o /dev/null || { bad=1; break; }
         done
     done
     command -v python3 > /dev/null || { skip python3; continue; }
     command -v "${CLANG:-clang}" > /dev/null || continue
     # shellcheck disable=SC2086
-    python3 "$root/tools/co_lint.py" "$file" $flags || bad=1
+    python3 "$root/tools/co_lint.py" "$file" -I"$root" $flags || bad=1
 done
 exit $bad
