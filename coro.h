@@ -40,7 +40,7 @@
  * Three things to know before you start:
  *
  *   - A local variable does not survive an await: keep it in the frame. The compiler tells you when
- *     you forget (gcc from -O1 on, clang always, `make lint` both and more).
+ *     you forget: gcc from -O1 on, so compile with -O1; clang, but not of arrays; `make lint` all.
  *   - An await cannot stand in a switch of yours: use if/else. You get a trap that names the line,
  *     and with -DCORO_CHECK=1 an error when compiling. CORO_LABELS_AS_VALUES lifts this.
  *   - CAPITALS may leave your function, or declare something; lower case is an ordinary call.

@@ -30,7 +30,13 @@
  *         coro_close(&my->listener);
  *         CORO_END(0);
  *     }
- *     int main(void) { return coro_run(app) < 0; }
+ *     int main(void)
+ *     {
+ *         int rc = coro_run(app);                               // Ctrl-C: -EINTR
+ *         if (rc < 0)
+ *             fprintf(stderr, "%s\n", strerror(-rc));           // Address already in use
+ *         return rc < 0;
+ *     }
  *
  * CONTENTS (search for the tag)
  *
@@ -811,7 +817,7 @@ typedef struct coro_threads {
     struct coro__crew *crew; /* null: not initialised */
 } coro_threads;
 
-/* coro_blocking -- call fn(job, arg) on a thread: what it returns.
+/* coro_blocking -- call intptr_t fn(coro_job *job, void *arg) on a thread: what it returns.
  *
  *   CORO_TRY(my->rc, coro_blocking(co, hash, &my->file));
  *
