@@ -74,6 +74,7 @@ TEST(bad_crash) { abort(); }
 TEST(bad_early_exit) { exit(0); }
 TEST(bad_descriptor) { if (dup(0) < 0) abort(); }
 TEST(bad_hang) { for (;;) pause(); }
+TEST(needs_wings) { TEST_SKIP("wings"); }
 TEST(slow_one) { struct timespec t = {0, 60000000}; nanosleep(&t, NULL); }
 END
 
@@ -107,6 +108,10 @@ TEST_FILTER=bad_eq run "$tests"
 check "TEST_FILTER chooses" 1 "0 passed, 1 failed"
 TEST_TIMES=1 run "$tests" slow_one
 check "slow tests are named" 0 "slow: slow_one took"
+run "$tests" needs_wings
+check "what cannot run here is named" 0 "skipped: no wings: needs_wings" "1 passed, 0 failed"
+STRICT=1 run "$tests" needs_wings
+check "with STRICT=1 it fails" 1 "skipped: no wings" "0 passed, 1 failed"
 run "$tests" no_such_name
 check "no test is a failure" 1 "0 passed, 0 failed"
 run "$tests" --list

@@ -19,6 +19,7 @@
  *   TEST_FILTER=word      the same as an argument
  *   TEST_SLOW=20          multiplies the limit of 5 s (valgrind, emulators); 0.1 shortens it
  *   TEST_TIMES=1          names the tests that took more than 50 ms
+ *   STRICT=1              a test that cannot run here fails
  */
 #ifndef TEST_H
 #define TEST_H
