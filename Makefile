@@ -270,7 +270,8 @@ lint: ## SRC=file.c: compile it with every trap sprung, and look for locals kept
 	@$(if $(SRC),tools/lint.sh $(SRC),echo 'usage: make lint SRC=file.c'; exit 2)
 
 lint-examples:
-	@$(call have,examples); tools/lint.sh $(EXAMPLES)
+	@$(call have,examples); printf '%s\n' $(EXAMPLES) | \
+	    xargs -n 4 -P $(shell nproc 2>/dev/null || echo 1) tools/lint.sh
 
 # ---- the matrix ----------------------------------------------------------------------------------
 
@@ -281,20 +282,20 @@ gcc      c11    -O2  inline  none
 gcc      gnu11  -O0  shared  asan
 gcc      gnu11  -Os  shared  none
 gcc      c17    -O2  shared  asan
-clang    c17    -O3  inline  asan
+clang    c17    -O3  shared  asan
 clang    gnu11  -Os  shared  none
 g++      c++20  -O2  inline  none
 g++      c++20  -O0  shared  asan
 clang++  c++20  -O0  shared  none
-clang++  c++20  -O1  inline  asan
+clang++  c++20  -O1  shared  asan
 gcc      c11    -O2  inline  none      BITS=32
 gcc      gnu11  -O1  shared  asan      BITS=32
-gcc      c11    -O1  inline  tsan      FILTER=post
+gcc      c11    -O1  shared  tsan      FILTER=post
 clang    c11    -O1  shared  tsan      FILTER=post
-clang    c11    -O1  inline  msan
-clang-19 c11    -O1  inline  function
-gcc      c11    -O1  inline  valgrind
-gcc      c11    -O1  inline  asan      FLAGS=-DCORO_DEBUG=1
+clang    c11    -O1  shared  msan
+clang-19 c11    -O1  shared  function
+gcc      c11    -O1  shared  valgrind
+gcc      c11    -O1  shared  asan      FLAGS=-DCORO_DEBUG=1
 clang    c11    -O2  inline  none      FLAGS=-DCORO_CHECK=1
 gcc      c11    -O3  shared  none      FLAGS=-DCORO_LABELS_AS_VALUES=1
 clang    c11    -O2  shared  asan      FLAGS=-DCORO_LABELS_AS_VALUES=1
