@@ -19,10 +19,11 @@ stop_all() {
 trap stop_all EXIT
 trap 'exit 1' INT TERM
 
-# Starts something that may be interrupted (background jobs of a script else ignore SIGINT); $pid.
+# Starts something that may be interrupted, whatever is ignored here (by nohup, say): $pid.
 start() {
     set -m
-    "$@" < "${in:-/dev/null}" > "${out:-/dev/null}" 2> err &
+    env --default-signal=INT,TERM,HUP "$@" \
+        < "${in:-/dev/null}" > "${out:-/dev/null}" 2> err &
     pid=$!
     set +m
     started+=("$pid")
