@@ -228,7 +228,7 @@ bench-apps: ## the servers among the examples, against one by hand, nginx, and r
 pictures: ## draw bench/pictures/: the last `make bench`, latency under load, the demo
 	@$(call have,build/bench.json); $(call need,gnuplot); $(call need,python3); \
 	$(call need,script); python3 bench/run.py --latency && \
-	script -qec 'MAKEFLAGS= make demo' build/demo.log > /dev/null && bench/plot.sh
+	script -qec 'MAKEFLAGS= make --no-print-directory demo' build/demo.log > /dev/null && bench/plot.sh
 
 size: ## bytes per task and of code, per target, against test/size.budget
 	@$(call have,test/size.c); STRICT=$(STRICT) tools/size.sh
