@@ -308,6 +308,7 @@ clang    c11    -O2  shared  none      PART=io
 gcc      c17    -O1  shared  asan      PART=io BACKEND=kqueue
 clang    c11    -O2  shared  none      PART=io BACKEND=kqueue FLAGS=-DKQUEUE_NO_USER
 clang    c11    -O1  shared  tsan      PART=io FILTER=thread
+clang    c11    -O1  shared  tsan      PART=io FILTER=thread BACKEND=kqueue
 g++      c++20  -O1  shared  none      PART=io BACKEND=poll
 clang++  c++20  -O2  shared  none      PART=io
 Cortex-M: chip-cortexm

@@ -67,9 +67,21 @@ static void unlock(const sigset_t *before)
     pthread_sigmask(SIG_SETMASK, before, NULL);
 }
 
+/* TSan has to see that a number is given back: its next owner may be on another thread. */
+#if defined __has_feature
+#if __has_feature(thread_sanitizer)
+extern int __interceptor_close(int number);
+#define KQUEUE_TSAN 1
+#endif /* __has_feature(thread_sanitizer) */
+#endif /* defined __has_feature */
+
 static int real_close(int number)
 {
+#if defined KQUEUE_TSAN
+    return __interceptor_close(number);
+#else
     return (int)syscall(SYS_close, number);
+#endif /* defined KQUEUE_TSAN */
 }
 
 static struct queue *queue_of(int number)
